@@ -1,0 +1,1 @@
+//! From a journal to what a person reads.

@@ -1,0 +1,1 @@
+//! Clusters, workloads, Longhorn's oracles, recorded races.

@@ -1,0 +1,94 @@
+//! The models' logs (`tracing`), collected for one run on request. For people only: never hashed, never part of the digest.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+use crate::nanos::Nanos;
+use crate::world::try_world;
+
+/// One line of a model's log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// When.
+    pub at: Nanos,
+    /// The process that wrote it; 0 for none.
+    pub process: u32,
+    /// The process's name.
+    pub name: String,
+    /// Its level.
+    pub level: Level,
+    /// Message and fields.
+    pub text: String,
+}
+
+/// Collects log lines of one run.
+#[derive(Clone, Default)]
+pub(crate) struct Logs {
+    lines: Arc<Mutex<Vec<LogLine>>>,
+}
+
+impl Logs {
+    /// Makes this the thread's subscriber; without a level, one that wants nothing.
+    pub(crate) fn install(&self, level: Option<Level>) -> tracing::subscriber::DefaultGuard {
+        match level {
+            Some(level) => {
+                let layer = Collector { logs: self.clone(), level };
+                tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
+            }
+            None => tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()),
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<LogLine> {
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Collector {
+    logs: Logs,
+    level: Level,
+}
+
+impl<S: Subscriber> Layer<S> for Collector {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        // madsim opens a span at every poll, h2 at every frame: only events of models are wanted.
+        let foreign = ["madsim", "h2", "hyper", "tokio", "mio", "tower"];
+        let target = metadata.target().split("::").next().unwrap_or_default();
+        if metadata.is_span() || foreign.contains(&target) || *metadata.level() > self.level {
+            tracing::subscriber::Interest::never()
+        } else {
+            tracing::subscriber::Interest::always()
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let Some(world) = try_world() else { return };
+        let mut text = Text(String::new());
+        event.record(&mut text);
+        let process = world.current_process();
+        let line = LogLine {
+            at: world.now(),
+            process: process.as_ref().map_or(0, |process| process.id.0),
+            name: process.map_or_else(String::new, |process| process.spec.name.clone()),
+            level: *event.metadata().level(),
+            text: text.0,
+        };
+        self.logs.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+}
+
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        let separator = if self.0.is_empty() { "" } else { " " };
+        let _ = match field.name() {
+            "message" => write!(self.0, "{separator}{value:?}"),
+            name => write!(self.0, "{separator}{name}={value:?}"),
+        };
+    }
+}

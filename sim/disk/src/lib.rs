@@ -1,0 +1,1 @@
+//! Simulated disks and files: page cache, power cuts, torn writes, faults, sparse extents.

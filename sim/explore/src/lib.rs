@@ -1,0 +1,1 @@
+//! Many seeds: fuzz, workers, coverage.

@@ -1,0 +1,1 @@
+//! Plans, faults, triggers, the run loop, verdicts.
