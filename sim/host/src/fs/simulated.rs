@@ -1,0 +1,49 @@
+//! The simulated arm: corral-disk, in this facade's terms.
+
+use std::io;
+
+use corral_disk::fs as files;
+
+use super::{DirEntry, Extent, Metadata, OpenOptions};
+
+pub(super) use files::{
+    create_dir, create_dir_all, hard_link, read, remove_dir, remove_dir_all, remove_file, rename, sync_dir, write,
+};
+
+pub(super) async fn metadata(path: &str) -> io::Result<Metadata> {
+    Ok(convert(files::metadata(path).await?))
+}
+
+pub(super) async fn read_dir(path: &str) -> io::Result<Vec<DirEntry>> {
+    let entries = files::read_dir(path).await?;
+    Ok(entries.into_iter().map(|entry| DirEntry { name: entry.name, is_dir: entry.is_dir }).collect())
+}
+
+pub(super) async fn open(options: OpenOptions, path: &str) -> io::Result<files::File> {
+    files::OpenOptions::new()
+        .read(options.read)
+        .write(options.write)
+        .append(options.append)
+        .create(options.create)
+        .create_new(options.create_new)
+        .truncate(options.truncate)
+        .open(path)
+        .await
+}
+
+pub(super) fn convert(metadata: files::Metadata) -> Metadata {
+    let time = |nanoseconds| jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    Metadata {
+        len: metadata.len,
+        allocated_bytes: metadata.allocated_bytes,
+        is_dir: metadata.is_dir,
+        modified: time(metadata.modified),
+        changed: time(metadata.changed),
+        links: metadata.links.into(),
+        mode: metadata.mode,
+    }
+}
+
+pub(super) fn extents(extents: Vec<files::Extent>) -> Vec<Extent> {
+    extents.into_iter().map(|extent| Extent { offset: extent.offset, len: extent.len }).collect()
+}

@@ -1,0 +1,179 @@
+//! TCP and names.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Accepts connections.
+#[derive(Debug)]
+pub struct TcpListener(Listener);
+
+#[derive(Debug)]
+enum Listener {
+    #[cfg(any())]
+    Simulated(corral_net::TcpListener),
+    Real(tokio_real::net::TcpListener),
+}
+
+impl TcpListener {
+    /// Listens at this address; port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// As `bind(2)`: address in use, not an address of this machine.
+    pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+        #[cfg(any())]
+        if crate::simulated() {
+            return Ok(TcpListener(Listener::Simulated(corral_net::TcpListener::bind(address)?)));
+        }
+        Ok(TcpListener(Listener::Real(tokio_real::net::TcpListener::bind(address).await?)))
+    }
+
+    /// The next connection, and who opened it.
+    ///
+    /// # Errors
+    /// As `accept(2)`.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        match &self.0 {
+            #[cfg(any())]
+            Listener::Simulated(listener) => {
+                listener.accept().await.map(|(stream, peer)| (TcpStream(Stream::Simulated(stream)), peer))
+            }
+            Listener::Real(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((TcpStream(Stream::Real(stream)), peer))
+            }
+        }
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// As `getsockname(2)`.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            #[cfg(any())]
+            Listener::Simulated(listener) => listener.local_addr(),
+            Listener::Real(listener) => listener.local_addr(),
+        }
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct TcpStream(Stream);
+
+#[derive(Debug)]
+enum Stream {
+    #[cfg(any())]
+    Simulated(corral_net::TcpStream),
+    Real(tokio_real::net::TcpStream),
+}
+
+impl TcpStream {
+    /// Connects. The kernel gives up after about two minutes; callers want a time-out of their own.
+    ///
+    /// # Errors
+    /// Refused, no route to host, timed out.
+    pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        #[cfg(any())]
+        if crate::simulated() {
+            return Ok(TcpStream(Stream::Simulated(corral_net::TcpStream::connect(address).await?)));
+        }
+        let stream = tokio_real::net::TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(TcpStream(Stream::Real(stream)))
+    }
+
+    /// The other end.
+    ///
+    /// # Errors
+    /// Not connected any more.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            #[cfg(any())]
+            Stream::Simulated(stream) => stream.peer_addr(),
+            Stream::Real(stream) => stream.peer_addr(),
+        }
+    }
+
+    /// This end.
+    ///
+    /// # Errors
+    /// Not connected any more.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            #[cfg(any())]
+            Stream::Simulated(stream) => stream.local_addr(),
+            Stream::Real(stream) => stream.local_addr(),
+        }
+    }
+}
+
+/// Calls the same method on whichever stream it is.
+macro_rules! on_stream {
+    ($stream:expr, $method:ident $(, $argument:expr)*) => {
+        match &mut $stream.get_mut().0 {
+            #[cfg(any())]
+            Stream::Simulated(stream) => Pin::new(stream).$method($($argument),*),
+            Stream::Real(stream) => Pin::new(stream).$method($($argument),*),
+        }
+    };
+}
+
+impl AsyncRead for TcpStream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_read, context, buffer)
+    }
+}
+
+impl AsyncWrite for TcpStream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self, poll_write, context, bytes)
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self, poll_write_vectored, context, slices)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_flush, context)
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self, poll_shutdown, context)
+    }
+}
+
+/// The addresses of `name:port`; a name may be an address, a host's or a service's.
+///
+/// # Errors
+/// No such name, or no answer.
+pub async fn lookup(name_and_port: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = name_and_port.parse() {
+        return Ok(vec![address]);
+    }
+    #[cfg(any())]
+    if crate::simulated() {
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name_and_port:?} is not name:port"));
+        let (name, port) = name_and_port.rsplit_once(':').ok_or_else(invalid)?;
+        return corral_net::lookup(name, port.parse().map_err(|_| invalid())?).await;
+    }
+    Ok(tokio_real::net::lookup_host(name_and_port).await?.collect())
+}
+
+/// This process's address: its pod's in the simulated world, loopback in the real one.
+pub fn local_ip() -> IpAddr {
+    #[cfg(madsim)]
+    if let Some(process) = corral_core::try_world().and_then(|world| world.current_process()) {
+        return process.spec.address.into();
+    }
+    Ipv4Addr::LOCALHOST.into()
+}
