@@ -1,2 +1,45 @@
-//! The corral command.
-fn main() {}
+//! The corral command: replays recorded races, runs and fuzzes scenarios, serves the simulated cluster's API.
+
+mod apiserver;
+mod arguments;
+mod bench;
+mod failure;
+mod fuzz;
+mod list;
+mod replay;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Command, Corral};
+use failure::Status;
+
+fn main() -> ExitCode {
+    let corral = match Corral::try_parse() {
+        Ok(corral) => corral,
+        Err(refused) => {
+            // Help and version are answers, everything else is bad usage.
+            let _ = refused.print();
+            return if refused.use_stderr() { Status::Usage.into() } else { Status::AsExpected.into() };
+        }
+    };
+    let done = match corral.command.unwrap_or_default() {
+        Command::Replay(options) => replay::replay(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Fuzz(options) => fuzz::fuzz(&options),
+        Command::Worker => fuzz::work(),
+        Command::List { what } => list::list(what),
+        Command::Apiserver(options) => apiserver::serve(&options),
+        Command::Bench(options) => bench::bench(&options),
+    };
+    match done {
+        Ok(status) => status.into(),
+        Err(refused) => {
+            eprintln!("corral: {refused}");
+            Status::Usage.into()
+        }
+    }
+}

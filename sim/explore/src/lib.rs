@@ -1,1 +1,13 @@
-//! Many seeds: fuzz, workers, coverage.
+//! Many seeds: worker processes that run them, and the fuzz loop that feeds the workers and gathers what they find.
+//!
+//! Runs never share a process with the one who counts them: a worker that hangs, runs out of memory or dies is a finding, not the end of the night.
+
+mod fuzz;
+mod job;
+mod pool;
+mod watchdog;
+
+pub use fuzz::{Fuzz, FuzzOptions, Group, Progress, Summary, fuzz};
+pub use job::{Job, JobResult, Outcome, serve};
+pub use pool::{Limits, Pool};
+pub use watchdog::{Watchdog, watchdog};

@@ -1,1 +1,28 @@
 //! Plans, faults, triggers, the run loop, verdicts.
+//!
+//! A run is (scenario, arm, seed): the scenario expands the seed into a [`Plan`], [`run`] boots the cluster, lets the scenario play, injects the
+//! plan's faults when their triggers fire, heals, lets the cluster settle, and asks the oracles. Everything random comes from the seed, everything
+//! that happens is in the journal.
+
+mod arm;
+mod fault;
+mod inject;
+mod oracle;
+mod plan;
+mod run;
+mod scenario;
+pub mod seed;
+mod seed_file;
+mod stage;
+pub mod text;
+mod verdict;
+
+pub use arm::Arm;
+pub use fault::{Fault, MENU as FAULT_MENU};
+pub use oracle::{Oracle, Probe, ProbeMemory, Violation};
+pub use plan::{ApiVerb, Plan, PlannedFault, Step, StoreVerb, Trigger, TriggerEvent};
+pub use run::{RunOptions, run};
+pub use scenario::{Catalogue, Parameter, Play, Scenario};
+pub use seed_file::{Expectation, Found, SeedFile, SeedFileError};
+pub use stage::Stage;
+pub use verdict::{OWN_FAULT, Verdict};

@@ -2,8 +2,10 @@
 
 mod body;
 mod client;
+mod rt;
 mod server;
 
 pub use body::{Body, BodySender, BoxError, Closed, channel, collect, empty, full};
 pub use client::{Client, ClientOptions, Error};
+pub use rt::{Executor, Timer};
 pub use server::{Peer, serve};

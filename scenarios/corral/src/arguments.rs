@@ -1,0 +1,227 @@
+//! The command line.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use corral_world::Arm;
+
+/// A deterministic simulation testbed for Longhorn: a seed decides everything that is left to chance.
+///
+/// Without a command: `corral replay`. Exit status: 0 as expected, 1 a violation (or a seed file that did not behave as it says), 2 usage or bad
+/// input, 3 not deterministic, 4 stuck.
+#[derive(Debug, Parser)]
+#[command(version, name = "corral")]
+pub struct Corral {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replay seed files (all of seeds/ by default), every arm
+    Replay(ReplayOptions),
+    /// One run of a scenario
+    Run(RunOptions),
+    /// Many seeds; failures grouped by signature
+    Fuzz(FuzzOptions),
+    /// A worker of `fuzz`: runs jobs from standard input
+    #[command(hide = true)]
+    Worker,
+    /// What there is to choose from
+    List {
+        /// Of what
+        what: Listing,
+    },
+    /// The API server with its garbage collector and namespace clean-up, in the real world
+    Apiserver(ApiserverOptions),
+    /// How fast it is, on this machine
+    Bench(BenchOptions),
+}
+
+impl Default for Command {
+    fn default() -> Command {
+        Command::Replay(ReplayOptions::default())
+    }
+}
+
+/// Options of `replay`.
+#[derive(Args, Debug, Default)]
+pub struct ReplayOptions {
+    /// Seed files
+    pub files: Vec<PathBuf>,
+    /// Run the stored plan under N other seeds too, and say how many reach the violation
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub robust: u64,
+}
+
+/// What of the system under test runs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ArmOptions {
+    /// The release an upgrade starts from
+    #[arg(long, value_name = "RELEASE", default_value = "")]
+    pub from: String,
+    /// The release (see `corral list releases`)
+    #[arg(long, value_name = "RELEASE", default_value = "")]
+    pub release: String,
+    /// Take a recorded defect away (see `corral list defects`)
+    #[arg(long, value_name = "ID")]
+    pub cured: Vec<String>,
+    /// Add a recorded defect
+    #[arg(long, value_name = "ID")]
+    pub defect: Vec<String>,
+    /// Set a parameter of the scenario (see `corral list parameters`)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+impl ArmOptions {
+    /// As the world names it.
+    pub fn arm(&self) -> Arm {
+        Arm {
+            from: self.from.clone(),
+            release: self.release.clone(),
+            cured: self.cured.clone(),
+            defect: self.defect.clone(),
+            set: self.set.iter().cloned().collect::<BTreeMap<_, _>>(),
+        }
+    }
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Options of `run`.
+#[derive(Args, Debug)]
+pub struct RunOptions {
+    /// The scenario (see `corral list scenarios`)
+    pub scenario: String,
+    /// The seed: a number or a git hash
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub seed: String,
+    /// What of the system runs.
+    #[command(flatten)]
+    pub arm: ArmOptions,
+    /// Take the plan from this file instead of expanding the seed
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
+    /// Print the plan and run nothing
+    #[arg(long)]
+    pub print_plan: bool,
+    /// Write the full journal here, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub journal: Option<PathBuf>,
+    /// Print the models' logs at this level and above: error, warn, info, debug
+    #[arg(long, value_name = "LEVEL")]
+    pub logs: Option<tracing_level::Level>,
+    /// Run twice and compare the digests
+    #[arg(long)]
+    pub twice: bool,
+    /// Count hazards as violations
+    #[arg(long)]
+    pub hazards: bool,
+}
+
+/// Options of `fuzz`.
+#[derive(Args, Debug)]
+pub struct FuzzOptions {
+    /// Scenarios (all by default)
+    pub scenarios: Vec<String>,
+    /// Stop after this much real time
+    #[arg(long, value_name = "DURATION", value_parser = corral_world::text::parse_duration, conflicts_with = "seeds")]
+    pub time: Option<Duration>,
+    /// These seeds: A..B
+    #[arg(long, value_name = "A..B")]
+    pub seeds: Option<String>,
+    /// Worker processes (as many as there are cores by default)
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// What of the system runs.
+    #[command(flatten)]
+    pub arm: ArmOptions,
+    /// Write a seed file for the first run of each group of failures into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// What `list` shows.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Listing {
+    /// Scenarios
+    Scenarios,
+    /// Oracles
+    Oracles,
+    /// Probes
+    Probes,
+    /// Faults
+    Faults,
+    /// Releases
+    Releases,
+    /// The table of recorded defects
+    Defects,
+    /// Parameters of the scenarios
+    Parameters,
+}
+
+/// Options of `apiserver`.
+#[derive(Args, Debug)]
+pub struct ApiserverOptions {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8001")]
+    pub listen: SocketAddr,
+    /// Allow an address that other machines can reach; the server has no authentication
+    #[arg(long)]
+    pub allow_remote: bool,
+}
+
+/// Options of `bench`.
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// A tenth of the work
+    #[arg(long)]
+    pub quick: bool,
+    /// Only lines whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub only: String,
+    /// Write the figures here
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Compare with the figures of an earlier run
+    #[arg(long, value_name = "FILE")]
+    pub compare: Option<PathBuf>,
+}
+
+/// Log levels as clap reads them.
+pub mod tracing_level {
+    use clap::ValueEnum;
+
+    /// A level of the models' logs.
+    #[derive(Clone, Copy, Debug, ValueEnum)]
+    pub enum Level {
+        /// Errors
+        Error,
+        /// Warnings
+        Warn,
+        /// Information
+        Info,
+        /// Everything
+        Debug,
+    }
+
+    impl From<Level> for tracing::Level {
+        fn from(level: Level) -> tracing::Level {
+            match level {
+                Level::Error => tracing::Level::ERROR,
+                Level::Warn => tracing::Level::WARN,
+                Level::Info => tracing::Level::INFO,
+                Level::Debug => tracing::Level::DEBUG,
+            }
+        }
+    }
+}

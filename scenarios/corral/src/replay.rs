@@ -1,0 +1,143 @@
+//! `corral replay`: every arm of every seed file, against what the file says.
+
+use std::path::{Path, PathBuf};
+
+use corral_scenarios::catalogue;
+use corral_world::{Arm, Catalogue, RunOptions, SeedFile, Verdict};
+
+use crate::arguments::ReplayOptions;
+use crate::failure::{Done, Refused, Status};
+use crate::table::table;
+
+/// Replays and prints a table; status 1 if anything is not as the files say.
+pub fn replay(options: &ReplayOptions) -> Done {
+    let files = if options.files.is_empty() { all_seed_files(Path::new("seeds"))? } else { options.files.clone() };
+    let mut loaded = Vec::new();
+    for path in &files {
+        loaded.push((path, SeedFile::load(path, catalogue()).map_err(Refused::new)?));
+    }
+    let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
+    let mut notes = Vec::new();
+    for (path, file) in &loaded {
+        for (arm, fails) in file.fails.iter().map(|arm| (arm, true)).chain(file.passes.iter().map(|arm| (arm, false))) {
+            let verdict = run_arm(file, arm, file.seed)?;
+            let finding = judge(file, fails, &verdict);
+            rows.push(vec![
+                name_of(path),
+                arm.to_string(),
+                if fails { "violation" } else { "none" }.to_owned(),
+                finding.word().to_owned(),
+                format!("{:.2} s", verdict.took.as_secs_f64()),
+                verdict.digest[..12].to_owned(),
+            ]);
+            if let Finding::AsExpected = finding {
+                notes.extend(verdict.violations.iter().map(|found| {
+                    format!("{}, {arm}:\n  {} {}: {}", name_of(path), found.at, found.oracle, found.detail)
+                }));
+            } else {
+                let reproduce = format!("  reproduce: corral run {} --seed {} {} --plan {}", file.scenario, file.seed, arm.options(), path.display());
+                notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
+            }
+            if finding.is_bad() {
+                notes.push(String::new());
+            }
+            rows.last_mut().expect("just pushed").push(if finding.is_bad() { "<-".into() } else { String::new() });
+        }
+    }
+    let bad = rows.iter().skip(1).any(|row| row.last().is_some_and(|mark| mark == "<-"));
+    print!("{}\n{}", table(&rows), notes.iter().map(|note| format!("{note}\n")).collect::<String>());
+    if options.robust > 0 {
+        for (path, file) in &loaded {
+            robust(path, file, options.robust)?;
+        }
+    }
+    Ok(if bad { Status::Violation } else { Status::AsExpected })
+}
+
+/// What a run was, held against its seed file.
+enum Finding {
+    AsExpected,
+    /// A failing arm that did not fail, or an arm that did not reach its probes: the seed no longer shows what it is for.
+    Faded(String),
+    /// Damage that the file does not expect.
+    Other(String),
+}
+
+impl Finding {
+    fn word(&self) -> &'static str {
+        match self {
+            Finding::AsExpected => "as expected",
+            Finding::Faded(_) => "FADED",
+            Finding::Other(_) => "VIOLATION",
+        }
+    }
+
+    fn is_bad(&self) -> bool {
+        !matches!(self, Finding::AsExpected)
+    }
+
+    fn story(&self, file: &SeedFile) -> String {
+        match self {
+            Finding::AsExpected => String::new(),
+            Finding::Faded(why) => format!("faded: {why}; expected was {}: {}", file.expect.oracle, file.expect.signature),
+            Finding::Other(what) => format!("a failure of its own: {what}"),
+        }
+    }
+}
+
+fn judge(file: &SeedFile, fails: bool, verdict: &Verdict) -> Finding {
+    let expected = |found: &corral_world::Violation| {
+        found.oracle == file.expect.oracle && found.signature == file.expect.signature
+    };
+    if let Some(other) = verdict.violations.iter().find(|found| !(fails && expected(found))) {
+        return Finding::Other(format!("{} {}: {}", other.at, other.oracle, other.detail));
+    }
+    if let Some(missed) = file.reached.iter().find(|probe| !verdict.reached.contains(*probe)) {
+        return Finding::Faded(format!("this arm no longer reaches the probe {missed}"));
+    }
+    match (fails, verdict.violations.iter().any(expected)) {
+        (true, false) => Finding::Faded("this arm no longer shows the violation".into()),
+        _ => Finding::AsExpected,
+    }
+}
+
+fn run_arm(file: &SeedFile, arm: &Arm, seed: u64) -> Result<Verdict, Refused> {
+    let scenario = catalogue().scenario(&file.scenario)?;
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
+    Ok(corral_world::run(scenario, arm, seed, Some(file.plan()), RunOptions::default())?)
+}
+
+/// The stored plan under other seeds: how many show the violation where it is expected, and none where it is not.
+fn robust(path: &Path, file: &SeedFile, count: u64) -> Result<(), Refused> {
+    for (arm, fails) in file.fails.iter().map(|arm| (arm, true)).chain(file.passes.iter().map(|arm| (arm, false))) {
+        let mut shown = 0;
+        for seed in 1..=count {
+            let verdict = run_arm(file, arm, file.seed.wrapping_add(seed))?;
+            shown += u64::from(verdict.violations.iter().any(|found| found.signature == file.expect.signature));
+        }
+        let wanted = if fails { "reach the violation" } else { "reach it, and none should" };
+        println!("{}, {arm}: {shown} of {count} other seeds {wanted}", name_of(path));
+    }
+    Ok(())
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// All seed files of a folder, by name.
+fn all_seed_files(folder: &Path) -> Result<Vec<PathBuf>, Refused> {
+    let refuse = |error| Refused::path(folder, "cannot be read (run corral in the checkout, or name seed files)", error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(Refused::new(format!("{}: holds no seed file (*.toml)", folder.display())));
+    }
+    files.sort();
+    Ok(files)
+}

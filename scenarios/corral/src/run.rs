@@ -1,0 +1,91 @@
+//! `corral run`: one run.
+
+use std::io::Write;
+use std::path::Path;
+
+use corral_scenarios::catalogue;
+use corral_world::{Catalogue, Plan, Verdict};
+
+use crate::arguments::RunOptions;
+use crate::failure::{Done, Refused, Status};
+
+/// Runs a scenario once (twice, if asked) and prints its verdict.
+pub fn run(options: &RunOptions) -> Done {
+    let scenario = catalogue().scenario(&options.scenario)?;
+    let arm = options.arm.arm();
+    let seed = corral_world::seed::parse_one(&options.seed)?;
+    let plan = options.plan.as_deref().map(read_plan).transpose()?;
+    let plan = match plan {
+        Some(plan) => plan,
+        None => {
+            catalogue().check(scenario.as_ref(), &arm, &Plan::default())?;
+            scenario.expand(seed, &arm)?
+        }
+    };
+    catalogue().check(scenario.as_ref(), &arm, &plan)?;
+    if options.print_plan {
+        print!("{}", toml::to_string(&plan).map_err(Refused::new)?);
+        return Ok(Status::AsExpected);
+    }
+    // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
+    let journal = options.journal.as_deref().map(create).transpose()?;
+    let run_options =
+        corral_world::RunOptions { keep_journal: journal.is_some(), logs: options.logs.map(Into::into) };
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
+    let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
+    for line in &verdict.logs {
+        println!("{} {} {} {}", line.at, line.level, line.name, line.text);
+    }
+    println!("{}", summary(&options.scenario, seed, &arm, &verdict));
+    if let (Some(file), Some(path)) = (journal, &options.journal) {
+        write_journal(file, &verdict).map_err(|error| Refused::path(path, "cannot write the journal", error))?;
+    }
+    if options.twice {
+        let again = corral_world::run(scenario, &arm, seed, Some(plan), run_options)?;
+        if again.digest != verdict.digest {
+            println!("not deterministic: the second run's digest is {}", again.digest);
+            return Ok(Status::NotDeterministic);
+        }
+        println!("twice the same");
+    }
+    let failed = !verdict.passed() || (options.hazards && !verdict.hazards.is_empty());
+    Ok(if failed { Status::Violation } else { Status::AsExpected })
+}
+
+/// A verdict in a few lines, for a person.
+pub fn summary(scenario: &str, seed: u64, arm: &corral_world::Arm, verdict: &Verdict) -> String {
+    let mut lines = vec![format!(
+        "{scenario}, seed {seed}, {arm}: {} ({} simulated in {:.2} s, {} events, digest {})",
+        if verdict.passed() { "no violation" } else { "VIOLATION" },
+        corral_world::text::brief(verdict.simulated.as_duration()),
+        verdict.took.as_secs_f64(),
+        verdict.events,
+        verdict.digest,
+    )];
+    lines.extend(verdict.violations.iter().map(|found| format!("  {} {}: {}", found.at, found.oracle, found.detail)));
+    lines.extend(verdict.hazards.iter().map(|(name, count)| format!("  hazard {name}: {count} times")));
+    lines.extend(verdict.reached.iter().map(|probe| format!("  reached {probe}")));
+    lines.join("\n")
+}
+
+fn read_plan(path: &Path) -> Result<Plan, Refused> {
+    let text = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        Refused::new(format!("{}:{line}: {}", path.display(), error.message().replace('\n', "; ")))
+    })
+}
+
+/// Makes a file that is to be written after a run.
+pub fn create(path: &Path) -> Result<std::fs::File, Refused> {
+    std::fs::File::create(path).map_err(|error| Refused::path(path, "cannot be written", error))
+}
+
+fn write_journal(file: std::fs::File, verdict: &Verdict) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(file);
+    for record in verdict.journal.iter().flat_map(|journal| journal.iter()) {
+        serde_json::to_writer(&mut file, &record)?;
+        file.write_all(b"\n")?;
+    }
+    file.flush()
+}

@@ -1,0 +1,107 @@
+//! What a scenario is to the world: a name, parameters, an expansion from a seed, and a play.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use corral_cluster::ClusterSpec;
+
+use crate::arm::Arm;
+use crate::oracle::{Oracle, Probe};
+use crate::plan::Plan;
+use crate::stage::Stage;
+
+/// A boxed future of a play.
+pub type Play = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A parameter that `--set` changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// Its key.
+    pub key: &'static str,
+    /// Its default, as it would be written.
+    pub default: &'static str,
+    /// What it does, in one line.
+    pub about: &'static str,
+}
+
+/// A cluster, a workload and what may go wrong.
+pub trait Scenario: Send + Sync {
+    /// Its name, in kebab-case.
+    fn name(&self) -> &'static str;
+
+    /// What it does, in one line.
+    fn about(&self) -> &'static str;
+
+    /// What `--set` may change.
+    fn parameters(&self) -> &'static [Parameter];
+
+    /// The plan that this seed stands for.
+    ///
+    /// # Errors
+    /// A parameter's value is impossible; in one line.
+    fn expand(&self, seed: u64, arm: &Arm) -> Result<Plan, String>;
+
+    /// Whether a plan's tables are this scenario's.
+    ///
+    /// # Errors
+    /// What is wrong, and what is allowed; in one line.
+    fn check(&self, plan: &Plan) -> Result<(), String>;
+
+    /// The cluster to boot for this plan.
+    fn cluster(&self, seed: u64, plan: &Plan, arm: &Arm) -> ClusterSpec;
+
+    /// The machines that a plan's faults may name.
+    fn machines(&self, plan: &Plan) -> Vec<String>;
+
+    /// The oracles that judge it.
+    fn oracles(&self) -> Vec<Box<dyn Oracle>>;
+
+    /// Situations that its seed files may ask to be reached.
+    fn probes(&self) -> Vec<Probe>;
+
+    /// Sets up, lets the clients work, and returns when they are done. Faults strike from [`Stage::begin_workload`] on.
+    fn play(&self, stage: Arc<Stage>) -> Play;
+}
+
+/// What there is to choose from: scenarios, and the words of an arm.
+pub trait Catalogue: Send + Sync {
+    /// All scenarios.
+    fn scenarios(&self) -> Vec<Arc<dyn Scenario>>;
+
+    /// Whether an arm's releases and defects exist.
+    ///
+    /// # Errors
+    /// The unknown name, the nearest known one, and what there is; in one line.
+    fn check_arm(&self, arm: &Arm) -> Result<(), String>;
+
+    /// A scenario by its name.
+    ///
+    /// # Errors
+    /// No such scenario; in one line.
+    fn scenario(&self, name: &str) -> Result<Arc<dyn Scenario>, String> {
+        let scenarios = self.scenarios();
+        let found = scenarios.iter().find(|scenario| scenario.name() == name).cloned();
+        found.ok_or_else(|| {
+            let known: Vec<&str> = scenarios.iter().map(|scenario| scenario.name()).collect();
+            crate::text::unknown_name("scenario", name, known.iter().copied())
+        })
+    }
+
+    /// Checks everything that can be checked before a run.
+    ///
+    /// # Errors
+    /// What is wrong; in one line.
+    fn check(&self, scenario: &dyn Scenario, arm: &Arm, plan: &Plan) -> Result<(), String> {
+        self.check_arm(arm)?;
+        let parameters = scenario.parameters();
+        for key in arm.set.keys() {
+            if !parameters.iter().any(|parameter| parameter.key == key) {
+                return Err(crate::text::unknown_name("parameter", key, parameters.iter().map(|parameter| parameter.key)));
+            }
+        }
+        scenario.check(plan)?;
+        let machines = scenario.machines(plan);
+        plan.faults.iter().try_for_each(|planned| planned.fault.check(&machines))
+    }
+}

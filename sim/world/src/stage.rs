@@ -1,0 +1,143 @@
+//! What a play, its oracles and its faults share: the cluster, the plan, and the list of what went wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use corral_cluster::Cluster;
+use corral_core::journal::Event;
+use corral_core::{World, random::Stream};
+use corral_object_store::BucketStore;
+
+use crate::arm::Arm;
+use crate::inject::ApiFaults;
+use crate::oracle::Violation;
+use crate::plan::Plan;
+
+/// One run's stage.
+pub struct Stage {
+    /// The plan.
+    pub plan: Plan,
+    /// What of the system runs.
+    pub arm: Arm,
+    world: Arc<World>,
+    cluster: OnceLock<Cluster>,
+    api_faults: Arc<ApiFaults>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    violations: Vec<Violation>,
+    hazards: BTreeMap<String, u64>,
+    reached: BTreeSet<String>,
+    stores: Vec<Arc<BucketStore>>,
+    phase: &'static str,
+}
+
+impl Stage {
+    pub(crate) fn new(plan: Plan, arm: Arm, world: Arc<World>, api_faults: Arc<ApiFaults>) -> Stage {
+        Stage { plan, arm, world, cluster: OnceLock::new(), api_faults, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The run's world.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// The cluster.
+    ///
+    /// # Panics
+    /// Before it was booted.
+    pub fn cluster(&self) -> &Cluster {
+        self.cluster.get().expect("the cluster is booted before the play begins")
+    }
+
+    pub(crate) fn set_cluster(&self, cluster: Cluster) {
+        assert!(self.cluster.set(cluster).is_ok(), "a run boots one cluster");
+    }
+
+    pub(crate) fn api_faults(&self) -> &Arc<ApiFaults> {
+        &self.api_faults
+    }
+
+    /// A random stream of the workload's, split from the seed.
+    pub fn stream(&self, name: &str) -> Stream {
+        self.world.stream(&format!("workload/{name}"))
+    }
+
+    /// Puts an object store under the plan's faults and the oracles' eyes.
+    pub fn add_store(&self, store: Arc<BucketStore>) {
+        self.state().stores.push(store);
+    }
+
+    /// The object stores.
+    pub fn stores(&self) -> Vec<Arc<BucketStore>> {
+        self.state().stores.clone()
+    }
+
+    /// Enters a phase.
+    pub fn phase(&self, name: &'static str) {
+        self.state().phase = name;
+        self.world.record(Event::Phase { name: name.into() });
+    }
+
+    /// The phase the run is in.
+    pub fn current_phase(&self) -> &'static str {
+        self.state().phase
+    }
+
+    /// The set-up is done, the clients begin: from here on faults may strike.
+    pub fn begin_workload(&self) {
+        self.phase("workload");
+    }
+
+    /// Records what a client did and what came back.
+    pub fn step(&self, what: &str, outcome: &str) {
+        self.world.record(Event::Step { what: what.into(), outcome: outcome.into() });
+    }
+
+    /// Records damage. The same damage (oracle and signature) is recorded once a run.
+    pub fn violation(&self, oracle: &str, detail: &str) {
+        self.violation_as(oracle, &crate::text::normalised(detail), detail);
+    }
+
+    /// Records damage under a signature of the oracle's own making.
+    pub fn violation_as(&self, oracle: &str, signature: &str, detail: &str) {
+        {
+            let mut state = self.state();
+            if state.violations.iter().any(|known| known.oracle == oracle && known.signature == signature) {
+                return;
+            }
+            state.violations.push(Violation {
+                oracle: oracle.to_owned(),
+                signature: signature.to_owned(),
+                detail: detail.to_owned(),
+                at: self.world.now(),
+            });
+        }
+        let event = Event::Violation { oracle: oracle.into(), signature: signature.into(), detail: detail.into() };
+        self.world.record(event);
+    }
+
+    /// Records something dangerous that is no damage yet.
+    pub fn hazard(&self, name: &str, object: &str, detail: &str) {
+        *self.state().hazards.entry(name.to_owned()).or_default() += 1;
+        self.world.record(Event::Hazard { name: name.into(), object: object.into(), detail: detail.into() });
+    }
+
+    pub(crate) fn reach(&self, probe: &str) {
+        if self.state().reached.insert(probe.to_owned()) {
+            self.world.record(Event::Probe { name: probe.into() });
+        }
+    }
+
+    /// What was found so far.
+    pub(crate) fn findings(&self) -> (Vec<Violation>, BTreeSet<String>, BTreeMap<String, u64>) {
+        let state = self.state();
+        (state.violations.clone(), state.reached.clone(), state.hazards.clone())
+    }
+}

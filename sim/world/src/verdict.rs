@@ -1,0 +1,46 @@
+//! What a run came to.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use corral_core::journal::Kept;
+use corral_core::{LogLine, Nanos};
+use serde::{Deserialize, Serialize};
+
+use crate::oracle::Violation;
+
+/// What a run came to: damage or none, and how it is told apart from every other run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Damage, in the order in which it was found.
+    pub violations: Vec<Violation>,
+    /// Situations that were reached.
+    pub reached: BTreeSet<String>,
+    /// Hazards seen, by name.
+    pub hazards: std::collections::BTreeMap<String, u64>,
+    /// The journal's digest, 32 hexadecimal digits.
+    pub digest: String,
+    /// Number of events in the journal.
+    pub events: u64,
+    /// How long the run was, in simulated time.
+    pub simulated: Nanos,
+    /// How long it took, in real time.
+    #[serde(skip)]
+    pub took: Duration,
+    /// The full journal, if it was asked for.
+    #[serde(skip)]
+    pub journal: Option<Kept>,
+    /// The models' logs, if they were asked for.
+    #[serde(skip)]
+    pub logs: Vec<LogLine>,
+}
+
+impl Verdict {
+    /// Whether nothing was damaged.
+    pub fn passed(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// The oracle under which the simulator's own failures are reported.
+pub const OWN_FAULT: &str = "simulator-works";
