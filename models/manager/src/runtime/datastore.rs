@@ -1,0 +1,214 @@
+//! The manager's view of the cluster: one [`Store`] for each kind, all fed by one set of informers with a resync of 30 s
+//! (`util/client/client.go`, `datastore/datastore.go`).
+//!
+//! A manager has two of these: the controllers and the REST API share one, the admission webhooks have their own
+//! ([`Readers::Webhooks`]), so a validation may see another past than the controller that asked for the write. The webhooks' set
+//! here holds the kinds that their code reads; upstream fills it with all kinds, which nobody looks at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use corral_kube_client::{
+    Api, Client, ClientOptions, InformerFactory, Lister, Object, SharedInformer, Stop, Synced, informer,
+};
+use host::random::Stream;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Node as KubernetesNode, Pod, Secret};
+use longhorn_api::{
+    Backup, BackupBackingImage, BackupTarget, BackupVolume, Build, EngineImage, Node, Release, Setting, SystemBackup,
+    Volume, VolumeAttachment,
+};
+
+use super::error::Result;
+use super::settings::Defaults;
+use super::store::Store;
+
+/// Resync period of handlers that name none (`util/client/client.go`).
+pub const RESYNC: Duration = Duration::from_secs(30);
+/// Requests a second of each of a manager's clients, and how many at once (`types.KubeAPIQPS`, `KubeAPIBurst`).
+const REQUESTS_PER_SECOND: f64 = 50.0;
+const BURST: u32 = 100;
+
+/// Who reads a datastore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Controllers and the REST API.
+    Controllers,
+    /// Admission webhooks.
+    Webhooks,
+}
+
+impl Readers {
+    /// Names the clients; each has its own connections, limit and random numbers.
+    fn user_agent(self, api: &str) -> String {
+        match self {
+            Self::Controllers => format!("longhorn-manager{api}"),
+            Self::Webhooks => format!("longhorn-manager/webhook{api}"),
+        }
+    }
+}
+
+/// Stores of all kinds, in Longhorn's namespace.
+pub struct Datastore {
+    /// Namespace of every Longhorn object.
+    pub namespace: String,
+    /// The release of this manager.
+    pub build: Build,
+    /// BackupTargets.
+    pub backup_targets: Store<BackupTarget>,
+    /// BackupVolumes.
+    pub backup_volumes: Store<BackupVolume>,
+    /// Backups.
+    pub backups: Store<Backup>,
+    /// BackupBackingImages.
+    pub backup_backing_images: Store<BackupBackingImage>,
+    /// SystemBackups.
+    pub system_backups: Store<SystemBackup>,
+    /// Settings.
+    pub settings: Store<Setting>,
+    /// Longhorn's Nodes.
+    pub nodes: Store<Node>,
+    /// EngineImages.
+    pub engine_images: Store<EngineImage>,
+    /// Volumes.
+    pub volumes: Store<Volume>,
+    /// Longhorn's VolumeAttachments.
+    pub volume_attachments: Store<VolumeAttachment>,
+    /// Pods of the namespace.
+    pub pods: Store<Pod>,
+    /// ConfigMaps of the namespace.
+    pub config_maps: Store<ConfigMap>,
+    /// Secrets of the namespace.
+    pub secrets: Store<Secret>,
+    /// DaemonSets of the namespace.
+    pub daemon_sets: Store<DaemonSet>,
+    /// Kubernetes' nodes.
+    pub kubernetes_nodes: Lister<KubernetesNode>,
+    kubernetes_node_informer: SharedInformer<KubernetesNode>,
+    kubernetes: Client,
+    /// Defaults of settings, as the customised ones of the installation changed them.
+    pub(super) defaults: Defaults,
+    random: Mutex<Stream>,
+    readers: Readers,
+}
+
+impl Datastore {
+    /// Connects to the API server at `server` (`host:port`); nothing is read before [`Datastore::start`].
+    pub fn new(server: &str, namespace: &str, build: Build, readers: Readers) -> Result<Self> {
+        let client = |api: &str| {
+            Client::new(server, ClientOptions::limited(readers.user_agent(api), REQUESTS_PER_SECOND, BURST))
+        };
+        let (longhorn, kubernetes) = (client("")?, client("/kubernetes")?);
+        let longhorn_kinds = InformerFactory::namespaced(&longhorn, namespace, RESYNC);
+        let kubernetes_kinds = InformerFactory::namespaced(&kubernetes, namespace, RESYNC);
+        let kubernetes_node_informer = kubernetes_kinds.cluster_informer::<KubernetesNode>();
+        let own = Kinds { factory: &longhorn_kinds, namespace };
+        let others = Kinds { factory: &kubernetes_kinds, namespace };
+        Ok(Self {
+            backup_targets: own.store(),
+            backup_volumes: own.store(),
+            backups: own.store(),
+            backup_backing_images: own.store(),
+            system_backups: own.store(),
+            settings: own.store(),
+            nodes: own.store(),
+            engine_images: own.store(),
+            volumes: own.store(),
+            volume_attachments: own.store(),
+            pods: others.store(),
+            config_maps: others.store(),
+            secrets: others.store(),
+            daemon_sets: others.store(),
+            kubernetes_nodes: kubernetes_node_informer.lister(),
+            kubernetes_node_informer,
+            kubernetes,
+            defaults: Defaults::default(),
+            random: Mutex::new(host::random::stream(&format!("datastore/{readers:?}"))),
+            namespace: namespace.to_owned(),
+            build,
+            readers,
+        })
+    }
+
+    /// Begins to fill the caches and waits until they are filled.
+    pub async fn start(&self, stop: &Stop) {
+        let mut started = Started { stop, informers: Vec::new() };
+        started.start(self.backup_targets.informer());
+        started.start(self.backups.informer());
+        started.start(self.backup_backing_images.informer());
+        started.start(self.settings.informer());
+        started.start(self.volumes.informer());
+        started.start(self.secrets.informer());
+        started.start(&self.kubernetes_node_informer);
+        if self.readers == Readers::Controllers {
+            started.start(self.backup_volumes.informer());
+            started.start(self.system_backups.informer());
+            started.start(self.nodes.informer());
+            started.start(self.engine_images.informer());
+            started.start(self.volume_attachments.informer());
+            started.start(self.pods.informer());
+            started.start(self.config_maps.informer());
+            started.start(self.daemon_sets.informer());
+        }
+        let informers: Vec<&(dyn Synced + Sync)> = started.informers.iter().map(|informer| &**informer as _).collect();
+        informer::wait_for_cache_sync(&informers).await;
+    }
+
+    /// The informer of Kubernetes' nodes, to add handlers to.
+    pub fn kubernetes_node_informer(&self) -> &SharedInformer<KubernetesNode> {
+        &self.kubernetes_node_informer
+    }
+
+    /// The client for kinds that are neither Longhorn's nor cached.
+    pub fn kubernetes(&self) -> &Client {
+        &self.kubernetes
+    }
+
+    /// The release of this manager.
+    pub fn release(&self) -> Release {
+        self.build.release()
+    }
+
+    /// Whether this manager knows several backup targets, names with suffixes and owner references of backups.
+    pub fn has_many_backup_targets(&self) -> bool {
+        self.release().at_least(Release::V1_8_0_RC1)
+    }
+
+    /// So many random hexadecimal digits, for names.
+    pub fn random_digits(&self, digits: usize) -> String {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).hex(digits)
+    }
+
+    /// The items in the order in which Go would walk a map of them: any.
+    pub fn in_map_order<T>(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mut items: Vec<T> = items.into_iter().collect();
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).shuffle(&mut items);
+        items
+    }
+}
+
+/// Makes the stores of one client's kinds.
+struct Kinds<'a> {
+    factory: &'a InformerFactory,
+    namespace: &'a str,
+}
+
+impl Kinds<'_> {
+    fn store<K: Object<DynamicType = ()>>(&self) -> Store<K> {
+        let api = Api::namespaced(self.factory.client(), self.namespace);
+        Store::new(self.factory.informer::<K>(), api, self.namespace)
+    }
+}
+
+/// The informers that have begun.
+struct Started<'a> {
+    stop: &'a Stop,
+    informers: Vec<Arc<dyn Synced + Send + Sync>>,
+}
+
+impl Started<'_> {
+    fn start<K: Object>(&mut self, informer: &SharedInformer<K>) {
+        informer.start(self.stop);
+        self.informers.push(Arc::new(informer.clone()));
+    }
+}

@@ -1,0 +1,15 @@
+//! What every controller stands on: the datastore over informers' caches, queues with workers and retries, ownership, settings.
+
+pub mod backoff;
+pub mod clock;
+pub mod controller;
+pub mod datastore;
+pub mod error;
+pub mod ownership;
+pub mod settings;
+pub mod store;
+
+pub use controller::{Reconcile, Retries, Runner};
+pub use datastore::{Datastore, Readers};
+pub use error::{Context, Error, Result};
+pub use store::Store;
