@@ -304,7 +304,7 @@ impl<K: Object> Api<K> {
     pub async fn watch(&self, params: &WatchParams, resource_version: &str) -> Result<Watch<K>> {
         let target = Target::new(&self.path).watch(params, resource_version).finish();
         let body = self.client.stream(Call::get(target)).await?;
-        Ok(Watch::new(self.client.clone(), body))
+        Ok(Watch::new(body))
     }
 
     async fn write(&self, verb: &str, subresource: &str, name: &str, call: Call) -> Result<K> {

@@ -79,7 +79,7 @@ impl BackoffManager {
     }
 
     /// How long to wait now.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_wait(&mut self) -> Duration {
         let now = Instant::now();
         if now - self.last > self.reset_after {
             self.current = self.initial.clone();

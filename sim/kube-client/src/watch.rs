@@ -15,7 +15,7 @@ use kube_core::watch::Bookmark;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::client::{Client, Incoming};
+use crate::client::Incoming;
 use crate::error::{Error, Result};
 
 /// Marks the bookmark at the end of a streamed list.
@@ -45,13 +45,12 @@ pub enum WatchEvent<K> {
 pub struct Watch<K> {
     body: Option<Incoming>,
     lines: Lines,
-    _client: Client,
     _objects: PhantomData<fn() -> K>,
 }
 
 impl<K: DeserializeOwned> Watch<K> {
-    pub(crate) fn new(client: Client, body: Incoming) -> Watch<K> {
-        Watch { body: Some(body), lines: Lines::default(), _client: client, _objects: PhantomData }
+    pub(crate) fn new(body: Incoming) -> Watch<K> {
+        Watch { body: Some(body), lines: Lines::default(), _objects: PhantomData }
     }
 
     /// The next event; `None` once the stream has ended, in whatever way.

@@ -154,15 +154,17 @@ fn effective_period(requested: Duration, check_period: Duration) -> Duration {
 }
 
 async fn deliver<K>(listener: Arc<Listener<K>>, mut handler: impl FnMut(Event<K>)) {
+    let mut batch = VecDeque::new();
     loop {
-        let batch = std::mem::take(&mut *lock(&listener.queue));
+        // Swapped, so that both queues keep their memory.
+        std::mem::swap(&mut batch, &mut *lock(&listener.queue));
         if batch.is_empty() {
             if listener.closed.load(Ordering::SeqCst) {
                 return;
             }
             listener.ready.notified().await;
         }
-        for event in batch {
+        for event in batch.drain(..) {
             let initial = matches!(event, Event::Added { in_initial_list: true, .. });
             handler(event);
             if initial {

@@ -311,7 +311,7 @@ impl<K> State<K> {
 
 impl<K: Object> Shared<K> {
     fn part_of(&self, period: Duration) -> Duration {
-        let nanos = period.as_nanos() * u128::from(self.phase) >> 32;
+        let nanos = (period.as_nanos() * u128::from(self.phase)) >> 32;
         Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))
     }
 
@@ -323,33 +323,34 @@ impl<K: Object> Shared<K> {
         }
     }
 
-    /// Puts one event of the watch into the cache and hands it on; returns the version it brought.
-    fn apply(&self, event: WatchEvent<K>) -> String {
+    /// The version up to which the cache is complete; empty before the first list.
+    fn version(&self) -> String {
+        lock(&self.state).version.clone()
+    }
+
+    /// Puts one event of the watch into the cache and hands it on.
+    fn apply(&self, event: WatchEvent<K>) {
         let now = Instant::now();
         let mut state = lock(&self.state);
         state.heard = Some(now);
-        let version = match event {
+        match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                let version = object.meta().resource_version.clone().unwrap_or_default();
+                state.saw(&object);
                 state.put(object, now);
-                version
             }
             WatchEvent::Deleted(object) => {
-                let version = object.meta().resource_version.clone().unwrap_or_default();
+                state.saw(&object);
                 if state.store.remove(&object_key(object.meta())).is_some() {
                     state.distribute(Event::Deleted { object: Arc::new(object), final_state_known: true }, false);
                 }
-                version
             }
-            WatchEvent::Bookmark { resource_version, .. } => resource_version,
+            WatchEvent::Bookmark { resource_version, .. } => state.version = resource_version,
             WatchEvent::Error(_) => unreachable!("the reflector keeps errors to itself"),
-        };
-        state.version.clone_from(&version);
-        version
+        }
     }
 
     /// Replaces what the cache holds by a list.
-    fn replace(&self, items: Vec<K>, version: &str) {
+    fn replace(&self, items: Vec<K>, version: String) {
         let now = Instant::now();
         let mut state = lock(&self.state);
         let mut listed = BTreeSet::new();
@@ -362,7 +363,7 @@ impl<K: Object> Shared<K> {
             let object = state.store.remove(&key).expect("just seen under this lock");
             state.distribute(Event::Deleted { object, final_state_known: false }, false);
         }
-        state.version = version.to_owned();
+        state.version = version;
         state.heard = Some(now);
         state.synced = true;
     }
@@ -385,6 +386,11 @@ impl<K: Object> Shared<K> {
 }
 
 impl<K: Object> State<K> {
+    fn saw(&mut self, object: &K) {
+        self.version.clear();
+        self.version.push_str(object.meta().resource_version.as_deref().unwrap_or_default());
+    }
+
     fn put(&mut self, object: K, now: Instant) {
         let key = object_key(object.meta());
         let new = Arc::new(object);

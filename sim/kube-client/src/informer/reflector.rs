@@ -43,9 +43,7 @@ pub(super) struct Reflector<K> {
     shared: Arc<Shared<K>>,
     backoff: BackoffManager,
     random: Stream,
-    /// The version up to which the cache is known to be complete; empty before the first list.
-    version: String,
-    /// The server no longer has `version`, or has not yet come to it: ask for the newest.
+    /// The server no longer has the cache's version, or has not yet come to it: ask for the newest.
     version_unavailable: bool,
     /// The server pages although any version was asked for: its watch cache is off.
     paginated: bool,
@@ -59,7 +57,6 @@ impl<K: Object> Reflector<K> {
             backoff: BackoffManager::for_reflector(client.random(&format!("backoff {kind}"))),
             random: client.random(&format!("reflector {kind}")),
             shared,
-            version: String::new(),
             version_unavailable: false,
             paginated: false,
         }
@@ -71,7 +68,7 @@ impl<K: Object> Reflector<K> {
             if let Err(error) = self.list_and_watch().await {
                 tracing::warn!(kind = %self.shared.api.resource().kind, %error, "failed to list and watch");
             }
-            host::time::sleep(self.backoff.next()).await;
+            host::time::sleep(self.backoff.next_wait()).await;
         }
     }
 
@@ -97,17 +94,18 @@ impl<K: Object> Reflector<K> {
         let (list, pages) = result?;
         self.paginated |= version == "0" && pages > 1;
         self.version_unavailable = false;
-        self.version = list.resource_version().to_owned();
-        self.shared.replace(list.items, &self.version);
+        let version = list.resource_version().to_owned();
+        self.shared.replace(list.items, version);
         Ok(())
     }
 
     /// The first list is served from any cache; later ones are no older than what was seen; after a 410 the newest is asked for.
     fn version_to_list(&self) -> String {
+        let seen = self.shared.version();
         match () {
             () if self.version_unavailable => String::new(),
-            () if self.version.is_empty() => "0".to_owned(),
-            () => self.version.clone(),
+            () if seen.is_empty() => "0".to_owned(),
+            () => seen,
         }
     }
 
@@ -157,7 +155,7 @@ impl<K: Object> Reflector<K> {
             };
             match ended {
                 Ended::Resume => {}
-                Ended::BackOff => host::time::sleep(self.backoff.next()).await,
+                Ended::BackOff => host::time::sleep(self.backoff.next_wait()).await,
                 Ended::Relist => return Ok(()),
             }
         }
@@ -172,7 +170,7 @@ impl<K: Object> Reflector<K> {
             bookmarks: true,
             send_initial_events: false,
         };
-        self.shared.api.watch(&params, &self.version).await
+        self.shared.api.watch(&params, &self.shared.version()).await
     }
 
     async fn follow(&mut self, mut watch: Watch<K>, started: Instant) -> Result<Ended> {
@@ -184,7 +182,7 @@ impl<K: Object> Reflector<K> {
                 Err(error) => Err(error),
             };
             match applied {
-                Ok(event) => self.version = self.shared.apply(event),
+                Ok(event) => self.shared.apply(event),
                 Err(error) if error.is_too_many_requests() => return Ok(Ended::BackOff),
                 Err(error) => {
                     tracing::debug!(kind = %self.shared.api.resource().kind, %error, "a watch ended with an error");

@@ -44,19 +44,22 @@ impl<K> Store<K> {
 
     /// Puts an object in; returns the one it replaces.
     pub(crate) fn insert(&mut self, key: &str, object: Arc<K>, arrived: Instant) -> Option<Arc<K>> {
-        // An update keeps the key's allocation: notes of reads share it.
-        let (key, old) = match self.objects.remove_entry(key) {
-            Some((key, old)) => (key, Some(old.object)),
-            None => (Arc::from(key), None),
-        };
-        for index in self.indices.values_mut() {
-            if let Some(old) = &old {
-                index.remove(&key, old);
+        let Some(cached) = self.objects.get_mut(key) else {
+            let key: Arc<str> = key.into();
+            for index in self.indices.values_mut() {
+                index.insert(&key, &object);
             }
-            index.insert(&key, &object);
+            self.objects.insert(key, Cached { object, arrived });
+            return None;
+        };
+        let old = std::mem::replace(cached, Cached { object: object.clone(), arrived }).object;
+        if !self.indices.is_empty() {
+            let (key, _) = self.objects.get_key_value(key).expect("just replaced");
+            for index in self.indices.values_mut() {
+                index.replace(key, &old, &object);
+            }
         }
-        self.objects.insert(key, Cached { object, arrived });
-        old
+        Some(old)
     }
 
     /// Takes an object out.
@@ -113,6 +116,13 @@ impl<K> Index<K> {
     fn insert(&mut self, key: &Arc<str>, object: &K) {
         for value in (self.function)(object) {
             self.keys.entry(value).or_default().insert(key.clone());
+        }
+    }
+
+    fn replace(&mut self, key: &Arc<str>, old: &K, new: &K) {
+        if (self.function)(old) != (self.function)(new) {
+            self.remove(key, old);
+            self.insert(key, new);
         }
     }
 
