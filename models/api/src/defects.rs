@@ -1,0 +1,262 @@
+//! The recorded defects: one table, one row each.
+//!
+//! A row is a mistake that upstream made and mended; a build has it or has it not ([`crate::Build::has`]), and the model's code
+//! takes the one path or the other. An id is the number of the issue in longhorn/longhorn, with a part where halves or cures
+//! stand apart. `--defect ID` adds one to a release that was published without it, `--cured ID` takes one away.
+//!
+//! 10120 is the odd one out: the mistake is the test client's, so `--defect 10120` means that the *strict* client runs, against
+//! whatever Longhorn `--release` names, and `--cured 10120` means the tolerant one, which is also the default. No Longhorn
+//! release "has" it, and no Longhorn image carries it in its tag; from v1.8.0-rc1 on Longhorn only makes it show often.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::releases::{ClientRelease, Release, ReleaseLine, named_in_data, nearest};
+
+/// What a defect is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// longhorn-manager: controllers, webhooks, upgrade step.
+    Manager,
+    /// backing-image-manager, with the backupstore library inside it.
+    BackingImageManager,
+    /// The clean-up code of longhorn-tests.
+    TestClient,
+}
+
+impl Component {
+    /// Name in lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Manager => "longhorn-manager",
+            Self::BackingImageManager => "backing-image-manager",
+            Self::TestClient => "test-client",
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.name())
+    }
+}
+
+/// Which of the modelled releases were published with a defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Affected {
+    /// Releases of Longhorn.
+    Longhorn(&'static [Release]),
+    /// Releases of the test client.
+    TestClient(&'static [ClientRelease]),
+}
+
+impl fmt::Display for Affected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = match self {
+            Self::Longhorn(releases) => releases.iter().map(|release| release.name()).collect(),
+            Self::TestClient(releases) => releases.iter().map(|release| release.name()).collect(),
+        };
+        formatter.pad(&if names.is_empty() { "none of the modelled".to_owned() } else { names.join(", ") })
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Record {
+    /// The row's handle.
+    pub defect: Defect,
+    /// Name on the command line and in seed files.
+    pub id: &'static str,
+    /// Where the mistake is.
+    pub component: Component,
+    /// The mistake, in one line.
+    pub cause: &'static str,
+    /// Who has it.
+    pub affected: Affected,
+    /// What mended it: upstream's pull request and commits.
+    pub cure: &'static str,
+    /// What the other columns cannot say; may be empty.
+    pub remark: &'static str,
+}
+
+/// A recorded defect. [`Defect::record`] is its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Defect {
+    /// longhorn#9530
+    Issue9530,
+    /// longhorn#10057, first half
+    Issue10057Handler,
+    /// longhorn#10057, second half
+    Issue10057Wait,
+    /// longhorn#10120
+    Issue10120,
+    /// longhorn#10181
+    Issue10181,
+    /// longhorn#10740
+    Issue10740,
+    /// longhorn#10791, what 2aadde18b mended
+    Issue10791OwnerReference,
+    /// longhorn#10791, what dadf403da mended
+    Issue10791Finalizer,
+    /// longhorn#13685
+    Issue13685,
+}
+
+/// The table, ordered by id.
+pub const TABLE: &[Record] = &[
+    Record {
+        defect: Defect::Issue9530,
+        id: "9530",
+        component: Component::Manager,
+        cause: "an empty listing of a store that is away for a moment deletes the resources, and their finalizers delete the \
+                remote backups once it is back",
+        affected: Affected::Longhorn(&[]),
+        cure: "longhorn-manager 8fadbfbeb: a synchronisation labels what it deletes longhorn.io/delete-custom-resource-only",
+        remark: "up to v1.7.1; cured in v1.6.4, v1.7.2 and v1.8.0; with longhorn#4536",
+    },
+    Record {
+        defect: Defect::Issue10057Handler,
+        id: "10057/handler",
+        component: Component::Manager,
+        cause: "the volume controller's BackupVolume handler looks the Volume up by the BackupVolume's name, which has a random \
+                suffix: lastBackup waits for the 30 s resync",
+        affected: Affected::Longhorn(&[Release::V1_8_0_RC1]),
+        cure: "longhorn-manager#3413 (b4418eb96; 5a95320e3 on v1.8.x): look it up by spec.volumeName",
+        remark: "in the code from ecb62a8d8 on; twin longhorn#10058",
+    },
+    Record {
+        defect: Defect::Issue10057Wait,
+        id: "10057/wait",
+        component: Component::Manager,
+        cause: "a system backup waits for its Backups to be Completed but not for Volume.status.lastBackup, which it then saves",
+        affected: Affected::Longhorn(&[Release::V1_7_2, Release::V1_8_0_RC1]),
+        cure: "longhorn-manager#3413 (b4418eb96; 5a95320e3 on v1.8.x): wait until lastBackup is the Backup",
+        remark: "rare without 10057/handler",
+    },
+    Record {
+        defect: Defect::Issue10120,
+        id: "10120",
+        component: Component::TestClient,
+        cause: "the clean-up lists the Backups and deletes them one by one, and takes \"not found\" for a failure while the \
+                garbage collector deletes the same objects",
+        affected: Affected::TestClient(&[ClientRelease::Strict]),
+        cure: "longhorn-tests#2241 (8436ccbda; a358003d0 on v1.8.x): skip what is not found",
+        remark: "shows often against a manager from v1.8.0-rc1 on (0b996e3fd: owner references instead of a collection delete)",
+    },
+    Record {
+        defect: Defect::Issue10181,
+        id: "10181",
+        component: Component::Manager,
+        cause: "the upgrade from v1.7 looks up the Volume of every Backup by status.volumeName; it is empty for a Backup that \
+                failed or is not inspected yet, the client refuses the name, the manager exits",
+        affected: Affected::Longhorn(&[Release::V1_8_0_RC1, Release::V1_8_0_RC2]),
+        cure: "longhorn-manager#3445 (3c30318db; 784d2931d on v1.8.x): old Backups belong to the target default, nothing to look up",
+        remark: "mended in v1.8.0-rc3",
+    },
+    Record {
+        defect: Defect::Issue10740,
+        id: "10740",
+        component: Component::BackingImageManager,
+        cause: "the backup of a backing image whose configuration is already in the store returns without a progress: in \
+                progress, 0 %, for ever",
+        affected: Affected::Longhorn(&[
+            Release::V1_7_2,
+            Release::V1_8_0_RC1,
+            Release::V1_8_0_RC2,
+            Release::V1_8_0,
+            Release::V1_8_1,
+        ]),
+        cure: "backupstore#241 (0ef762b; in backing-image-manager 63197832, 59f1c2ae on v1.8.x): report 100 % and the URL",
+        remark: "",
+    },
+    Record {
+        defect: Defect::Issue10791OwnerReference,
+        id: "10791/2aadde18b",
+        component: Component::Manager,
+        cause: "the orphan of an instance blocks the deletion of its InstanceManager by an owner reference with \
+                blockOwnerDeletion",
+        affected: Affected::Longhorn(&[Release::V1_9_0_DEV_00886872C]),
+        cure: "longhorn-manager 48a757ad4 (2aadde18b on v1.9.x), for longhorn#10888: no owner reference",
+        remark: "also in v1.9.0-rc1 and rc2, without the deadlock",
+    },
+    Record {
+        defect: Defect::Issue10791Finalizer,
+        id: "10791/dadf403da",
+        component: Component::Manager,
+        cause: "the finalizer of an orphaned instance waits for an answer of the instance manager's pod, which is gone and is \
+                not recreated while its resource is terminating",
+        affected: Affected::Longhorn(&[Release::V1_9_0_DEV_00886872C]),
+        cure: "longhorn-manager#3719 (dadf403da): remove the finalizer whatever the instance manager answers",
+        remark: "never in a tag",
+    },
+    Record {
+        defect: Defect::Issue13685,
+        id: "13685",
+        component: Component::Manager,
+        cause: "the manager retries a restore when the error says \"failed lock\", the engine has said \"failed to acquire lock\" \
+                since backupstore 326b984: replicas are marked failed instead",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream yet: accept both texts",
+        remark: "from v1.6.3 on; with longhorn#3055, #6750, #8713",
+    },
+];
+
+impl Defect {
+    /// The row of the table.
+    pub fn record(self) -> &'static Record {
+        TABLE.iter().find(|record| record.defect == self).expect("every defect has a row")
+    }
+
+    /// Name on the command line and in seed files.
+    pub fn id(self) -> &'static str {
+        self.record().id
+    }
+
+    /// All of them, ordered by id.
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|record| record.defect)
+    }
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.id())
+    }
+}
+
+/// A defect id that is not in the table.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown defect {id:?}; the nearest known is {nearest} (known: {known})")]
+pub struct UnknownDefect {
+    /// What was asked for.
+    pub id: String,
+    /// The known id most like it.
+    pub nearest: &'static str,
+    known: String,
+}
+
+impl FromStr for Defect {
+    type Err = UnknownDefect;
+
+    fn from_str(id: &str) -> Result<Self, Self::Err> {
+        TABLE.iter().find(|record| record.id == id).map(|record| record.defect).ok_or_else(|| {
+            let ids: Vec<_> = TABLE.iter().map(|record| record.id).collect();
+            UnknownDefect { id: id.to_owned(), nearest: nearest(id, &ids), known: ids.join(", ") }
+        })
+    }
+}
+
+named_in_data!(Defect);
+
+/// The table as people read it.
+pub fn render() -> String {
+    let mut text = String::new();
+    for record in TABLE {
+        text += &format!("{:<16} {} ({})\n", record.id, record.component, record.affected);
+        text += &format!("{:16} cause: {}\n{:16} cure: {}\n", "", record.cause, "", record.cure);
+        if !record.remark.is_empty() {
+            text += &format!("{:16} note: {}\n", "", record.remark);
+        }
+    }
+    text
+}
