@@ -1,1 +1,9 @@
-//! Clusters, workloads, Longhorn's oracles, recorded races.
+//! Clusters, workloads, Longhorn's oracles, recorded races. The one place that knows both the world and Longhorn.
+
+pub mod backup_cleanup;
+mod catalogue;
+pub mod clients;
+pub mod install;
+pub mod oracles;
+
+pub use catalogue::{catalogue, defects, releases, selection};

@@ -40,7 +40,7 @@ pub struct Extent {
 }
 
 mod real;
-#[cfg(any())]
+#[cfg(madsim)]
 mod simulated;
 
 mod file;
@@ -49,7 +49,7 @@ pub use file::{File, OpenOptions};
 /// Calls the same function of whichever world this is.
 macro_rules! in_this_world {
     ($function:ident ( $($argument:expr),* )) => {{
-        #[cfg(any())]
+        #[cfg(madsim)]
         if crate::simulated() {
             return simulated::$function($($argument),*).await;
         }

@@ -8,14 +8,18 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Accepts connections.
-#[derive(Debug)]
 pub struct TcpListener(Listener);
 
-#[derive(Debug)]
 enum Listener {
-    #[cfg(any())]
+    #[cfg(madsim)]
     Simulated(corral_net::TcpListener),
     Real(tokio_real::net::TcpListener),
+}
+
+impl std::fmt::Debug for TcpListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TcpListener").field(&self.local_addr()).finish()
+    }
 }
 
 impl TcpListener {
@@ -24,7 +28,7 @@ impl TcpListener {
     /// # Errors
     /// As `bind(2)`: address in use, not an address of this machine.
     pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-        #[cfg(any())]
+        #[cfg(madsim)]
         if crate::simulated() {
             return Ok(TcpListener(Listener::Simulated(corral_net::TcpListener::bind(address)?)));
         }
@@ -37,7 +41,7 @@ impl TcpListener {
     /// As `accept(2)`.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Listener::Simulated(listener) => {
                 listener.accept().await.map(|(stream, peer)| (TcpStream(Stream::Simulated(stream)), peer))
             }
@@ -55,7 +59,7 @@ impl TcpListener {
     /// As `getsockname(2)`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Listener::Simulated(listener) => listener.local_addr(),
             Listener::Real(listener) => listener.local_addr(),
         }
@@ -68,7 +72,7 @@ pub struct TcpStream(Stream);
 
 #[derive(Debug)]
 enum Stream {
-    #[cfg(any())]
+    #[cfg(madsim)]
     Simulated(corral_net::TcpStream),
     Real(tokio_real::net::TcpStream),
 }
@@ -79,7 +83,7 @@ impl TcpStream {
     /// # Errors
     /// Refused, no route to host, timed out.
     pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-        #[cfg(any())]
+        #[cfg(madsim)]
         if crate::simulated() {
             return Ok(TcpStream(Stream::Simulated(corral_net::TcpStream::connect(address).await?)));
         }
@@ -94,7 +98,7 @@ impl TcpStream {
     /// Not connected any more.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Stream::Simulated(stream) => stream.peer_addr(),
             Stream::Real(stream) => stream.peer_addr(),
         }
@@ -106,7 +110,7 @@ impl TcpStream {
     /// Not connected any more.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Stream::Simulated(stream) => stream.local_addr(),
             Stream::Real(stream) => stream.local_addr(),
         }
@@ -117,7 +121,7 @@ impl TcpStream {
 macro_rules! on_stream {
     ($stream:expr, $method:ident $(, $argument:expr)*) => {
         match &mut $stream.get_mut().0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Stream::Simulated(stream) => Pin::new(stream).$method($($argument),*),
             Stream::Real(stream) => Pin::new(stream).$method($($argument),*),
         }
@@ -160,7 +164,7 @@ pub async fn lookup(name_and_port: &str) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = name_and_port.parse() {
         return Ok(vec![address]);
     }
-    #[cfg(any())]
+    #[cfg(madsim)]
     if crate::simulated() {
         let invalid = || io::Error::new(io::ErrorKind::InvalidInput, format!("{name_and_port:?} is not name:port"));
         let (name, port) = name_and_port.rsplit_once(':').ok_or_else(invalid)?;

@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use corral_cluster::Cluster;
 use corral_core::journal::Event;
-use corral_core::{World, random::Stream};
+use corral_core::{Nanos, World, random::Stream};
 use corral_object_store::BucketStore;
 
 use crate::arm::Arm;
-use crate::inject::ApiFaults;
+use crate::inject::{ApiFaults, Undo};
 use crate::oracle::Violation;
 use crate::plan::Plan;
+
+/// The phase in which clients work and faults strike.
+const WORKLOAD: &str = "workload";
 
 /// One run's stage.
 pub struct Stage {
@@ -32,6 +35,9 @@ struct State {
     reached: BTreeSet<String>,
     stores: Vec<Arc<BucketStore>>,
     phase: &'static str,
+    undos: BTreeMap<u64, Undo>,
+    last_undo: u64,
+    last_change: Nanos,
 }
 
 impl Stage {
@@ -91,8 +97,30 @@ impl Stage {
     }
 
     /// The set-up is done, the clients begin: from here on faults may strike.
-    pub fn begin_workload(&self) {
-        self.phase("workload");
+    pub fn begin_workload(self: &Arc<Stage>) {
+        self.phase(WORKLOAD);
+        crate::inject::arm(self);
+    }
+
+    /// Faults strike during the workload, and no longer.
+    pub(crate) fn faults_may_strike(&self) -> bool {
+        self.current_phase() == WORKLOAD
+    }
+
+    pub(crate) fn keep_undo(&self, undo: Undo) -> u64 {
+        let mut state = self.state();
+        state.last_undo += 1;
+        let id = state.last_undo;
+        state.undos.insert(id, undo);
+        id
+    }
+
+    pub(crate) fn take_undo(&self, id: u64) -> Option<Undo> {
+        self.state().undos.remove(&id)
+    }
+
+    pub(crate) fn take_undos(&self) -> Vec<Undo> {
+        std::mem::take(&mut self.state().undos).into_values().collect()
     }
 
     /// Records what a client did and what came back.
@@ -127,6 +155,15 @@ impl Stage {
     pub fn hazard(&self, name: &str, object: &str, detail: &str) {
         *self.state().hazards.entry(name.to_owned()).or_default() += 1;
         self.world.record(Event::Hazard { name: name.into(), object: object.into(), detail: detail.into() });
+    }
+
+    /// When the cluster last changed something that is neither a lease nor a heartbeat nor an event.
+    pub(crate) fn last_change(&self) -> Nanos {
+        self.state().last_change
+    }
+
+    pub(crate) fn note_change(&self, at: Nanos) {
+        self.state().last_change = at;
     }
 
     pub(crate) fn reach(&self, probe: &str) {

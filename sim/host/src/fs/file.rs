@@ -56,7 +56,7 @@ impl OpenOptions {
     /// # Errors
     /// As `open(2)`.
     pub async fn open(self, path: &str) -> io::Result<File> {
-        #[cfg(any())]
+        #[cfg(madsim)]
         if crate::simulated() {
             return Ok(File(Backend::Simulated(super::simulated::open(self, path).await?)));
         }
@@ -79,8 +79,8 @@ pub struct File(Backend);
 
 #[derive(Debug)]
 enum Backend {
-    #[cfg(any())]
-    Simulated(corral_disk::fs::File),
+    #[cfg(madsim)]
+    Simulated(corral_disk::File),
     Real(Arc<std::fs::File>),
 }
 
@@ -108,7 +108,7 @@ impl File {
     /// As `pread(2)`.
     pub async fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => file.read_at(buffer, offset).await,
             Backend::Real(file) => {
                 let length = buffer.len();
@@ -146,7 +146,7 @@ impl File {
     /// As `pwrite(2)`; some bytes may have been written.
     pub async fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => file.write_all_at(bytes, offset).await,
             Backend::Real(file) => {
                 let bytes = bytes.to_vec();
@@ -161,7 +161,7 @@ impl File {
     /// As `ftruncate(2)`.
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => file.set_len(len).await,
             Backend::Real(file) => blocking(file, move |file| file.set_len(len)).await,
         }
@@ -173,7 +173,7 @@ impl File {
     /// As `fsync(2)`.
     pub async fn sync_all(&self) -> io::Result<()> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => file.sync_all().await,
             Backend::Real(file) => blocking(file, std::fs::File::sync_all).await,
         }
@@ -185,7 +185,7 @@ impl File {
     /// As `fstat(2)`.
     pub async fn metadata(&self) -> io::Result<Metadata> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => Ok(super::simulated::convert(file.metadata().await?)),
             Backend::Real(file) => blocking(file, |file| Ok(super::real::convert(&file.metadata()?))).await,
         }
@@ -197,7 +197,7 @@ impl File {
     /// As `fallocate(2)`.
     pub async fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => file.punch_hole(offset, len).await,
             Backend::Real(file) => {
                 let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -212,7 +212,7 @@ impl File {
     /// As `lseek(2)`.
     pub async fn extents(&self) -> io::Result<Vec<Extent>> {
         match &self.0 {
-            #[cfg(any())]
+            #[cfg(madsim)]
             Backend::Simulated(file) => Ok(super::simulated::extents(file.extents().await?)),
             Backend::Real(file) => blocking(file, real_extents).await,
         }

@@ -19,8 +19,8 @@ pub(super) async fn read_dir(path: &str) -> io::Result<Vec<DirEntry>> {
     Ok(entries.into_iter().map(|entry| DirEntry { name: entry.name, is_dir: entry.is_dir }).collect())
 }
 
-pub(super) async fn open(options: OpenOptions, path: &str) -> io::Result<files::File> {
-    files::OpenOptions::new()
+pub(super) async fn open(options: OpenOptions, path: &str) -> io::Result<corral_disk::File> {
+    corral_disk::OpenOptions::new()
         .read(options.read)
         .write(options.write)
         .append(options.append)
@@ -31,19 +31,19 @@ pub(super) async fn open(options: OpenOptions, path: &str) -> io::Result<files::
         .await
 }
 
-pub(super) fn convert(metadata: files::Metadata) -> Metadata {
+pub(super) fn convert(metadata: corral_disk::Metadata) -> Metadata {
     let time = |nanoseconds| jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     Metadata {
         len: metadata.len,
         allocated_bytes: metadata.allocated_bytes,
         is_dir: metadata.is_dir,
-        modified: time(metadata.modified),
-        changed: time(metadata.changed),
+        modified: time(metadata.modified_ns),
+        changed: time(metadata.changed_ns),
         links: metadata.links.into(),
         mode: metadata.mode,
     }
 }
 
-pub(super) fn extents(extents: Vec<files::Extent>) -> Vec<Extent> {
+pub(super) fn extents(extents: Vec<corral_disk::Extent>) -> Vec<Extent> {
     extents.into_iter().map(|extent| Extent { offset: extent.offset, len: extent.len }).collect()
 }

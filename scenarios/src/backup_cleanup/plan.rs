@@ -1,0 +1,197 @@
+//! The plan of `backup-cleanup`: its tables, its parameters, and what a seed makes of them.
+
+use std::time::Duration;
+
+use corral_core::random::Stream;
+use corral_world::text::{self, duration};
+use corral_world::{Arm, Parameter, Plan, PlannedFault, Trigger, TriggerEvent};
+use serde::{Deserialize, Serialize};
+
+/// What the cluster is like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClusterTable {
+    /// Machines that run managers.
+    pub machines: u32,
+    /// Latency of the network between machines, in percent of a quiet one.
+    #[serde(default = "quiet")]
+    pub network_percent: u64,
+    /// Time the API server takes for a request, in percent of an idle one.
+    #[serde(default = "quiet")]
+    pub api_percent: u64,
+    /// Time the object store takes for an operation.
+    #[serde(default = "store_latency", with = "duration")]
+    pub store_latency: Duration,
+}
+
+fn quiet() -> u64 {
+    100
+}
+
+fn store_latency() -> Duration {
+    Duration::from_millis(2)
+}
+
+impl ClusterTable {
+    /// Names of its worker machines.
+    pub fn workers(&self) -> Vec<String> {
+        (1..=self.machines).map(|number| format!("worker-{number}")).collect()
+    }
+}
+
+/// One thing that the client does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+pub enum Action {
+    /// Before anything else: the store holds backups of a volume, made by another installation.
+    FillStore {
+        /// The volume's name.
+        volume: String,
+        /// How many backups of it.
+        backups: u32,
+        /// Blocks of 2 MiB that change between one backup and the next.
+        #[serde(default = "one")]
+        blocks: u32,
+    },
+    /// The client points Longhorn at the store and asks for a synchronisation, until all that the store holds has its resource.
+    PullBackups {},
+    /// Backup volumes and backing-image backups are deleted through the Longhorn API, each waited for with a look a second.
+    BackupstoreCleanup {},
+    /// System backups are deleted through the Longhorn API.
+    SystemBackupsCleanup {},
+    /// Backups are listed at the Kubernetes API and deleted one by one.
+    BackupCleanup {},
+    /// The client waits.
+    Wait {
+        /// How long.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+    },
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// What `--set` may change.
+pub const PARAMETERS: &[Parameter] = &[
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5" },
+    Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8" },
+    Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100" },
+    Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
+    Parameter { key: "api-percent", default: "50 to 400", about: "API server's time for a request in percent of an idle one" },
+    Parameter { key: "store-latency", default: "1ms to 20ms", about: "time of an object store operation" },
+    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10" },
+    Parameter { key: "lock-wait", default: "2s", about: "how long the backup store's lock waits before it looks for others" },
+    Parameter { key: "collector-delay", default: "real", about: "real, or 0s: the garbage collector acts at once and without its client limit" },
+    Parameter { key: "client-delay", default: "real", about: "real, or 0s: the client's requests take no time on the way" },
+    Parameter { key: "pull", default: "true", about: "true, or false: the store's backups are never synchronised" },
+];
+
+/// A parameter as a number between two bounds, or what the seed draws.
+fn number(arm: &Arm, key: &str, low: u64, high: u64, draw: impl FnOnce() -> u64) -> Result<u64, String> {
+    let Some(text) = arm.set.get(key) else { return Ok(draw()) };
+    let parsed = text.parse().ok().filter(|value| (low..=high).contains(value));
+    parsed.ok_or_else(|| format!("--set {key}={text}: allowed is a whole number from {low} to {high}"))
+}
+
+/// A parameter as a duration.
+pub fn duration_of(arm: &Arm, key: &str) -> Result<Option<Duration>, String> {
+    let parsed = arm.set.get(key).filter(|text| *text != "real").map(|text| text::parse_duration(text));
+    parsed.transpose().map_err(|error| format!("--set {key}: {error}"))
+}
+
+/// The plan that a seed stands for.
+///
+/// # Errors
+/// A parameter's value is impossible.
+pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
+    let mut random = Stream::new(seed, "plan");
+    for key in ["collector-delay", "client-delay"] {
+        if duration_of(arm, key)?.is_some_and(|delay| !delay.is_zero()) {
+            return Err(format!("--set {key}={}: allowed are real and 0s", arm.set[key]));
+        }
+    }
+    duration_of(arm, "lock-wait")?;
+    let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
+    let (network, api, store) = (scale(&mut random), scale(&mut random), random.between(1, 20));
+    let cluster = ClusterTable {
+        machines: number(arm, "machines", 1, 5, || random.between(1, 3))? as u32,
+        network_percent: number(arm, "network-percent", 1, 100_000, || network)?,
+        api_percent: number(arm, "api-percent", 1, 100_000, || api)?,
+        store_latency: duration_of(arm, "store-latency")?.unwrap_or(Duration::from_millis(store)),
+    };
+    let volumes = number(arm, "volumes", 1, 8, || random.between(1, 2))?;
+    let mut steps = Vec::new();
+    for volume in 1..=volumes {
+        let backups = number(arm, "backups", 1, 100, || random.between(1, 12))? as u32;
+        steps.push(Action::FillStore { volume: format!("vol-{volume}"), backups, blocks: 1 });
+    }
+    match arm.set.get("pull").map(String::as_str) {
+        None | Some("true") => steps.push(Action::PullBackups {}),
+        Some("false") => {}
+        Some(other) => return Err(format!("--set pull={other}: allowed are true and false")),
+    }
+    steps.extend([Action::BackupstoreCleanup {}, Action::SystemBackupsCleanup {}, Action::BackupCleanup {}]);
+    let count = number(arm, "faults", 0, 10, || random.below(3))?;
+    let faults = (0..count).map(|_| fault(&mut random, &cluster)).collect();
+    Ok(Plan {
+        cluster: toml::Table::try_from(&cluster).expect("a table of numbers"),
+        steps: steps.iter().map(|action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") }).collect(),
+        faults,
+    })
+}
+
+/// A fault of those that a teardown can live through: slowness and lag, of which the collector's and the managers' work is made longer.
+fn fault(random: &mut Stream, cluster: &ClusterTable) -> PlannedFault {
+    use corral_world::Fault;
+    let lasts = random.duration(Duration::from_secs(2), Duration::from_secs(30));
+    let milliseconds = |random: &mut Stream, low, high| random.duration(Duration::from_millis(low), Duration::from_millis(high));
+    let workers = cluster.workers();
+    let on = Trigger {
+        event: TriggerEvent::Api { api: corral_world::ApiVerb::Deleting, kind: "BackupVolume".into(), name: String::new() },
+        nth: 1,
+    };
+    let fault = match random.below(5) {
+        0 => Fault::SlowStore { lasts, per_operation: milliseconds(random, 50, 800) },
+        1 => Fault::SlowApi { lasts, extra: milliseconds(random, 5, 100), client: String::new() },
+        2 => Fault::WatchLag { lasts, extra: milliseconds(random, 100, 1500), client: "longhorn-manager".into(), resource: String::new() },
+        3 => Fault::KillProcess {
+            namespace: "longhorn-system".into(),
+            name: "longhorn-manager".into(),
+            machine: random.pick(&workers).expect("at least one machine").clone(),
+        },
+        _ => Fault::ApiErrors { lasts, code: 409, one_in: random.between(3, 20), client: "longhorn-manager".into() },
+    };
+    PlannedFault { on: Some(on), after: random.duration(Duration::ZERO, Duration::from_secs(3)), fault }
+}
+
+/// The plan's tables, as this scenario reads them.
+///
+/// # Errors
+/// What is wrong in them, and what is allowed.
+pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
+    let cluster: ClusterTable = if plan.cluster.is_empty() {
+        ClusterTable { machines: 1, network_percent: 100, api_percent: 100, store_latency: store_latency() }
+    } else {
+        plan.cluster.clone().try_into().map_err(|error: toml::de::Error| format!("[cluster]: {}", error.message().trim()))?
+    };
+    if !(1..=5).contains(&cluster.machines) {
+        return Err(format!("[cluster]: machines = {}; allowed are 1 to 5", cluster.machines));
+    }
+    let mut actions = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let action: Action = step
+            .action
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| format!("[[step]] {}: {}", index + 1, error.message().trim()))?;
+        if let Action::FillStore { backups, .. } = &action
+            && !(1..=100).contains(backups)
+        {
+            return Err(format!("[[step]] {}: backups = {backups}; allowed are 1 to 100", index + 1));
+        }
+        actions.push(action);
+    }
+    Ok((cluster, actions))
+}

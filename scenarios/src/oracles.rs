@@ -1,0 +1,11 @@
+//! Longhorn's oracles: one family of damage a file.
+//!
+//! They read everything in the simulator (what the API server has stored, what the object stores hold, the journal); the system under test may not.
+
+mod backups;
+mod clients;
+mod deletion;
+
+pub use backups::NoBackupOutlivesItsVolumeAndRemote;
+pub use clients::ClientMeetsNoUnexpectedError;
+pub use deletion::NothingIsDeletingForEver;

@@ -1,0 +1,16 @@
+//! **Damage**: a user's client gets an error that nothing it did deserves.
+//! **Promise**: the Longhorn and Kubernetes APIs; what the client's own release expects of them (longhorn-tests' assertions).
+//! **Bound**: none; the client judges each answer as it comes and reports through the stage.
+
+use corral_world::Oracle;
+
+use crate::backup_cleanup::CLIENT_ORACLE;
+
+/// The client meets no error that it does not expect. The client itself is the judge: this names what it reports.
+pub struct ClientMeetsNoUnexpectedError;
+
+impl Oracle for ClientMeetsNoUnexpectedError {
+    fn name(&self) -> &'static str {
+        CLIENT_ORACLE
+    }
+}

@@ -1,0 +1,330 @@
+//! Faults in force: those of the API server as a policy that it asks, the others done to the world when their time comes and undone when it is over.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use corral_apiserver::options::{AnswerFate, ClientIdentity, Refusal, RequestFate, RequestPolicy, RequestView};
+use corral_apiserver::store::Delivery;
+use corral_core::journal::{Event, Record};
+use corral_core::random::Stream;
+use corral_core::{MachineId, World};
+use corral_net::{Net, PartitionSpec, Selector};
+use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind};
+
+use crate::fault::Fault;
+use crate::plan::{ApiVerb, PlannedFault, StoreVerb, Trigger, TriggerEvent};
+use crate::stage::Stage;
+
+/// The API server's faults in force.
+pub struct ApiFaults {
+    state: Mutex<ApiState>,
+}
+
+struct ApiState {
+    active: Vec<(u64, Fault)>,
+    last: u64,
+    random: Stream,
+}
+
+/// A fault that the API server carries out by itself.
+fn is_api_fault(fault: &Fault) -> bool {
+    matches!(fault, Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. })
+}
+
+impl ApiFaults {
+    pub(crate) fn new(world: &World) -> Arc<ApiFaults> {
+        let random = world.stream("faults/api");
+        Arc::new(ApiFaults { state: Mutex::new(ApiState { active: Vec::new(), last: 0, random }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, ApiState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, fault: Fault) -> u64 {
+        let mut state = self.state();
+        state.last += 1;
+        let id = state.last;
+        state.active.push((id, fault));
+        id
+    }
+
+    fn remove(&self, id: u64) {
+        self.state().active.retain(|(active, _)| *active != id);
+    }
+
+    fn clear(&self) {
+        self.state().active.clear();
+    }
+}
+
+fn writes(verb: &str) -> bool {
+    !matches!(verb, "get" | "list" | "watch")
+}
+
+impl RequestPolicy for ApiFaults {
+    fn request(&self, request: &RequestView<'_>) -> RequestFate {
+        let ApiState { active, random, .. } = &mut *self.state();
+        let mut fate = RequestFate::default();
+        for (_, fault) in active.iter() {
+            match fault {
+                Fault::SlowApi { extra, client, .. } if request.client.user_agent.starts_with(client) => fate.delay += *extra,
+                Fault::ApiErrors { code, one_in, client, .. }
+                    if writes(request.verb)
+                        && request.client.user_agent.starts_with(client)
+                        && random.chance(1, *one_in) =>
+                {
+                    fate.refusal = Some(Refusal {
+                        code: *code,
+                        retry_after_seconds: (*code == 429).then_some(1),
+                        message: refusal_message(*code, request),
+                    });
+                }
+                Fault::ApiLosesAnswers { one_in, client, .. }
+                    if writes(request.verb)
+                        && request.client.user_agent.starts_with(client)
+                        && random.chance(1, *one_in) =>
+                {
+                    fate.answer = AnswerFate::Lost;
+                }
+                _ => {}
+            }
+        }
+        fate
+    }
+
+    fn delivery(&self, client: &ClientIdentity, resource: &str) -> Delivery {
+        let state = self.state();
+        let lag = state.active.iter().filter_map(|(_, fault)| match fault {
+            Fault::WatchLag { extra, client: only, resource: plural, .. }
+                if client.user_agent.starts_with(only)
+                    && (plural.is_empty() || resource.split('.').next() == Some(plural)) =>
+            {
+                Some(*extra)
+            }
+            _ => None,
+        });
+        match lag.max() {
+            Some(lag) => Delivery::After(lag),
+            None => Delivery::Prompt,
+        }
+    }
+}
+
+/// What the real server says with such a status.
+fn refusal_message(code: u16, request: &RequestView<'_>) -> String {
+    match code {
+        409 => format!(
+            "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the latest version \
+             and try again",
+            request.resource, request.name
+        ),
+        429 => "too many requests, please try again later".to_owned(),
+        504 => "Timeout: request did not complete within requested timeout".to_owned(),
+        _ => "Internal error occurred: etcdserver: request timed out".to_owned(),
+    }
+}
+
+/// Puts the plan's faults under way: each waits for its trigger from now on.
+pub(crate) fn arm(stage: &Arc<Stage>) {
+    for planned in &stage.plan.faults {
+        match &planned.on {
+            None => schedule(stage, planned.clone()),
+            Some(trigger) => wait_for(stage, trigger.clone(), planned.clone()),
+        }
+    }
+}
+
+fn wait_for(stage: &Arc<Stage>, trigger: Trigger, planned: PlannedFault) {
+    let seen = Mutex::new(0);
+    let weak = Arc::downgrade(stage);
+    stage.world().journal().subscribe(Arc::new(move |record: &Record<'_>| {
+        if !matches(&trigger.event, &record.event) {
+            return;
+        }
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen += 1;
+        if *seen == trigger.nth
+            && let Some(stage) = weak.upgrade()
+        {
+            schedule(&stage, planned.clone());
+        }
+    }));
+}
+
+fn matches(wanted: &TriggerEvent, event: &Event<'_>) -> bool {
+    match (wanted, event) {
+        (TriggerEvent::Api { api, kind, name }, Event::ApiWrite { verb, kind: written, name: of, deleting, .. }) => {
+            let verb = match (verb.as_ref(), *deleting) {
+                ("create", _) => ApiVerb::Create,
+                ("delete", _) => ApiVerb::Delete,
+                (_, true) => ApiVerb::Deleting,
+                _ => ApiVerb::Update,
+            };
+            *api == verb && kind == written && of.starts_with(name.as_str())
+        }
+        (TriggerEvent::Store { store, key }, Event::StoreOperation { verb, key: written, .. }) => {
+            let verb_matches = match store {
+                StoreVerb::Put => verb == "put",
+                StoreVerb::Delete => verb == "delete",
+            };
+            verb_matches && written.contains(key.as_str())
+        }
+        (TriggerEvent::Phase { phase }, Event::Phase { name }) => phase == name,
+        _ => false,
+    }
+}
+
+fn schedule(stage: &Arc<Stage>, planned: PlannedFault) {
+    let world = stage.world();
+    let weak = Arc::downgrade(stage);
+    world.queue().run_at(world.now() + planned.after, move || {
+        if let Some(stage) = weak.upgrade().filter(|stage| stage.faults_may_strike()) {
+            strike(&stage, planned.fault);
+        }
+    });
+}
+
+fn target(fault: &Fault) -> String {
+    match fault {
+        Fault::Partition { from, to, .. } => format!("{from} and {}", if to.is_empty() { "all others" } else { to }),
+        Fault::DeletePods { namespace, name, machine, .. } | Fault::KillProcess { namespace, name, machine } => {
+            format!("{namespace}/{name}* {machine}").trim_end().to_owned()
+        }
+        Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } | Fault::StepClock { machine, .. } => machine.clone(),
+        Fault::SlowApi { client, .. }
+        | Fault::ApiErrors { client, .. }
+        | Fault::ApiLosesAnswers { client, .. }
+        | Fault::WatchLag { client, .. } => {
+            if client.is_empty() { "all clients".to_owned() } else { client.clone() }
+        }
+        _ => "object stores".to_owned(),
+    }
+}
+
+/// Undoes a fault.
+pub(crate) type Undo = Box<dyn FnOnce(&Stage) + Send>;
+
+fn strike(stage: &Arc<Stage>, fault: Fault) {
+    let note = |world: &World, begins| {
+        world.record(Event::Fault { kind: fault.name().into(), target: target(&fault).into(), begins });
+    };
+    note(stage.world(), true);
+    let undo = begin(stage, &fault);
+    let Some(undo) = undo else { return };
+    let id = stage.keep_undo(undo);
+    let lasts = fault.lasts().unwrap_or(Duration::ZERO);
+    let (kind, target) = (fault.name(), target(&fault));
+    let weak = Arc::downgrade(stage);
+    stage.world().queue().run_at(stage.world().now() + lasts, move || {
+        let Some(stage) = weak.upgrade() else { return };
+        if let Some(undo) = stage.take_undo(id) {
+            undo(&stage);
+            stage.world().record(Event::Fault { kind: kind.into(), target: target.into(), begins: false });
+        }
+    });
+}
+
+/// Ends every fault in force: the heal phase.
+pub(crate) fn heal(stage: &Stage) {
+    for undo in stage.take_undos() {
+        undo(stage);
+    }
+    stage.api_faults().clear();
+    Net::of(stage.world()).heal_all();
+    stage.stores().iter().for_each(|store| store.heal());
+}
+
+fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
+    if is_api_fault(fault) {
+        let id = stage.api_faults().add(fault.clone());
+        return Some(Box::new(move |stage| stage.api_faults().remove(id)));
+    }
+    match fault {
+        Fault::SlowStore { per_operation, .. } => {
+            let slow = Effect::Slow { per_operation: *per_operation, bytes_per_second: None };
+            Some(on_stores(stage, vec![StoreFault::new(slow)]))
+        }
+        Fault::StoreErrors { code, one_in, .. } => {
+            let mut refuse = StoreFault::new(Effect::Refuse(store_error(*code)));
+            refuse.chance = (1, *one_in);
+            Some(on_stores(stage, vec![refuse]))
+        }
+        Fault::StoreSilent { .. } => Some(on_stores(stage, vec![StoreFault::new(Effect::NeverAnswer)])),
+        Fault::StoreListsLate { window, .. } => Some(on_stores(
+            stage,
+            vec![
+                StoreFault::new(Effect::ListLate { window: *window }),
+                StoreFault::new(Effect::ListDeleted { window: *window }),
+            ],
+        )),
+        Fault::StoreListsNothing { .. } => {
+            Some(on_stores(stage, vec![StoreFault::new(Effect::EmptyList).on([OperationKind::List])]))
+        }
+        Fault::Partition { from, to, port, one_way, .. } => Some(partition(stage, from, to, *port, *one_way)),
+        Fault::DeletePods { namespace, name, forced, machine } => {
+            stage.cluster().delete_pods(namespace, name, machine, *forced);
+            None
+        }
+        Fault::KillProcess { namespace, name, machine } => {
+            stage.cluster().kill_pods_processes(namespace, name, machine);
+            None
+        }
+        Fault::PowerOff { machine, .. } => {
+            stage.cluster().power_off(machine);
+            let machine = machine.clone();
+            Some(Box::new(move |stage| stage.cluster().power_on(&machine)))
+        }
+        Fault::Freeze { machine, .. } => {
+            stage.cluster().freeze(machine);
+            let machine = machine.clone();
+            Some(Box::new(move |stage| stage.cluster().thaw(&machine)))
+        }
+        Fault::StepClock { machine, milliseconds } => {
+            let now = stage.world().now();
+            if let Some(machine) = stage.world().machine_named(machine) {
+                machine.set_clock(now, milliseconds.saturating_mul(1_000_000), machine.clock().drift_ppm);
+            }
+            None
+        }
+        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. } => None,
+    }
+}
+
+fn on_stores(stage: &Stage, faults: Vec<StoreFault>) -> Undo {
+    let mut added = Vec::new();
+    for store in stage.stores() {
+        added.extend(faults.iter().map(|fault| (store.clone(), store.add_fault(fault.clone()))));
+    }
+    Box::new(move |_| {
+        for (store, id) in added {
+            store.remove_fault(id);
+        }
+    })
+}
+
+fn store_error(code: u16) -> ErrorCode {
+    match code {
+        403 => ErrorCode::AccessDenied,
+        404 => ErrorCode::NoSuchKey,
+        429 | 503 => ErrorCode::SlowDown,
+        _ => ErrorCode::InternalError,
+    }
+}
+
+fn partition(stage: &Stage, from: &str, to: &str, port: Option<u16>, one_way: bool) -> Undo {
+    let machine = |name: &str| stage.world().machine_named(name).map_or(Selector::Any, |machine| by_id(machine.id));
+    let (from, to) = (machine(from), if to.is_empty() { Selector::Any } else { machine(to) });
+    let mut spec = if one_way { PartitionSpec::one_way(from, to) } else { PartitionSpec::between(from, to) };
+    if let Some(port) = port {
+        spec = spec.port(port);
+    }
+    let id = Net::of(stage.world()).partition(spec);
+    Box::new(move |stage| {
+        Net::of(stage.world()).heal(id);
+    })
+}
+
+fn by_id(id: MachineId) -> Selector {
+    Selector::Machine(id)
+}

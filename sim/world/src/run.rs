@@ -1,0 +1,148 @@
+//! The run: boot, play under faults, heal, settle, judge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use corral_cluster::Cluster;
+use corral_core::journal::{Event, Record};
+use corral_core::{Failure, Options, World, world};
+
+use crate::arm::Arm;
+use crate::inject::{self, ApiFaults};
+use crate::oracle::{Probes, Violation};
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+use crate::verdict::{OWN_FAULT, Verdict};
+
+/// What a run keeps for its reader.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// Keep the full journal.
+    pub keep_journal: bool,
+    /// Collect the models' logs at this level and above.
+    pub logs: Option<tracing::Level>,
+}
+
+/// Longest time a cluster gets to settle after the faults have healed, in simulated time: every bound that an oracle knows is shorter.
+const SETTLE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// A cluster in which nothing but leases, heartbeats and events was written for this long has settled: longer than every resync and poll but one.
+const QUIET_TIME: Duration = Duration::from_secs(65);
+
+/// Runs a scenario; without a plan, the seed is expanded into one.
+///
+/// # Errors
+/// The plan or the arm cannot be; in one line.
+pub fn run(
+    scenario: Arc<dyn Scenario>,
+    arm: &Arm,
+    seed: u64,
+    plan: Option<Plan>,
+    options: RunOptions,
+) -> Result<Verdict, String> {
+    let plan = plan.map_or_else(|| scenario.expand(seed, arm), Ok)?;
+    scenario.check(&plan)?;
+    let mut core_options = Options::new(seed);
+    core_options.keep_journal = options.keep_journal;
+    core_options.logs = options.logs;
+    let arm = arm.clone();
+    let began = real_time();
+    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed).await });
+    let took = began.elapsed();
+    let (mut violations, reached, hazards) = match outcome.value {
+        Ok(findings) => findings,
+        Err(failure) => (vec![own_fault(&failure, outcome.ended_at)], Default::default(), Default::default()),
+    };
+    violations.sort_by_key(|violation| violation.at);
+    Ok(Verdict {
+        violations,
+        reached,
+        hazards,
+        digest: format!("{:032x}", outcome.digest),
+        events: outcome.events,
+        simulated: outcome.ended_at,
+        took,
+        journal: outcome.journal,
+        logs: outcome.logs,
+    })
+}
+
+fn real_time() -> std::time::Instant {
+    #[expect(clippy::disallowed_methods, reason = "how long a run takes is told to people and never to the run")]
+    std::time::Instant::now()
+}
+
+fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
+    let detail = failure.to_string();
+    Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
+}
+
+type Findings =
+    (Vec<Violation>, std::collections::BTreeSet<String>, std::collections::BTreeMap<String, u64>);
+
+async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> Findings {
+    let world = world();
+    let what = format!("{}, {arm}", scenario.name());
+    world.record(Event::RunBegan { seed, what: what.into() });
+    let api_faults = ApiFaults::new(&world);
+    let mut spec = scenario.cluster(seed, &plan, &arm);
+    spec.api.policy = api_faults.clone();
+    let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults));
+    watch(&world, &scenario, &stage);
+    stage.phase("boot");
+    stage.set_cluster(Cluster::boot(spec).await);
+    stage.phase("set-up");
+    scenario.play(stage.clone()).await;
+    stage.phase("heal");
+    inject::heal(&stage);
+    stage.phase("settle");
+    settle(&stage).await;
+    stage.phase("judge");
+    for oracle in scenario.oracles() {
+        oracle.judge(&stage);
+    }
+    stage.findings()
+}
+
+/// Lets oracles and probes see every event.
+fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>) {
+    let oracles = scenario.oracles();
+    let probes = Probes::new(scenario.probes());
+    let weak = Arc::downgrade(stage);
+    world.journal().subscribe(Arc::new(move |record: &Record<'_>| {
+        let Some(stage) = weak.upgrade() else { return };
+        if is_change(&record.event) {
+            stage.note_change(record.at);
+        }
+        for probe in probes.observe(record) {
+            stage.reach(probe);
+        }
+        oracles.iter().for_each(|oracle| oracle.observe(&stage, record));
+    }));
+}
+
+/// A write that says something new: not a lease, an event for people, or a node's heartbeat.
+fn is_change(event: &Event<'_>) -> bool {
+    match event {
+        Event::ApiWrite { kind, subresource, client, .. } => {
+            let heartbeat = kind == "Node" && subresource == "status" && client.starts_with("kubelet");
+            !heartbeat && kind != "Lease" && kind != "Event"
+        }
+        Event::ProcessBegan { .. } | Event::ProcessEnded { .. } | Event::Phase { .. } | Event::Step { .. } => true,
+        _ => false,
+    }
+}
+
+/// Waits until nothing changes any more, or the bound is over.
+async fn settle(stage: &Stage) {
+    let deadline = stage.world().now() + SETTLE_LIMIT;
+    loop {
+        let last = stage.last_change();
+        let quiet_at = last + QUIET_TIME;
+        let now = stage.world().now();
+        if now >= quiet_at || now >= deadline {
+            return;
+        }
+        corral_core::sleep(quiet_at.min(deadline).since(now)).await;
+    }
+}
