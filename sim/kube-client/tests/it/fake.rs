@@ -43,8 +43,6 @@ pub enum Reply {
     Text(u16, &'static str),
     /// An open stream, whose other half the script keeps.
     Stream(Body),
-    /// An answer that breaks off in its head.
-    Break,
 }
 
 pub type Requests = Arc<Mutex<Vec<Seen>>>;
@@ -64,7 +62,7 @@ where
         async move {
             let seen = receive(request).await;
             log.lock().unwrap().push(seen.clone());
-            respond(script(seen).await).await
+            respond(script(seen).await)
         }
     }));
     (address, requests)
@@ -82,7 +80,7 @@ async fn receive(request: Request<hyper::body::Incoming>) -> Seen {
     }
 }
 
-async fn respond(reply: Reply) -> Response<Body> {
+fn respond(reply: Reply) -> Response<Body> {
     let response = Response::builder().header("content-type", "application/json");
     match reply {
         Reply::Json(code, value) => response.status(code).body(host::http::full(value.to_string())),
@@ -92,11 +90,6 @@ async fn respond(reply: Reply) -> Response<Body> {
             .body(host::http::full(status(code, "TooManyRequests", "later").to_string())),
         Reply::Text(code, text) => response.status(code).body(host::http::full(text)),
         Reply::Stream(body) => response.status(200).body(body),
-        Reply::Break => {
-            let (sender, body) = host::http::channel(1);
-            sender.abort().await;
-            response.status(200).header("content-length", "10").body(body)
-        }
     }
     .unwrap()
 }
