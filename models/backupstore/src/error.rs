@@ -3,8 +3,6 @@
 //! The engine binary prints these texts and the manager searches them (longhorn-manager types/types.go): "cannot find" counts as absent, "in
 //! progress" as not yet complete, and the engine controller looks for a refused lock (longhorn#13685). So the texts are part of the interface.
 
-use crate::release::LockRefusalText;
-
 /// Result of an operation on a backup store.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -20,17 +18,14 @@ pub enum Error {
     /// The backing image's configuration has no completion time yet.
     #[error("backup backing image {0} is still in progress")]
     BackingImageInProgress(String),
-    /// Another operation holds the volume, or waits for it with priority.
-    #[error("{}", lock_refusal(.text, .file, .operation, .kind))]
+    /// Another operation holds the volume, or waits for it with priority. Engines up to v1.6.2 and v1.7.1 said "failed lock ..." (reworded by
+    /// backupstore 326b984), and the engine controller still looks for that.
+    #[error("failed to acquire lock {file} when performing backup {operation}, please try again later.")]
     LockRefused {
         /// The lock file of this operation.
         file: String,
         /// `create/restore` or `delete`.
         operation: &'static str,
-        /// The lock's type as a number.
-        kind: u8,
-        /// Which of the two wordings the release has.
-        text: LockRefusalText,
     },
     /// The store's driver failed; the text tells how.
     #[error("{0}")]
@@ -46,15 +41,6 @@ pub enum Error {
         /// What went wrong.
         cause: Box<Error>,
     },
-}
-
-fn lock_refusal(text: &LockRefusalText, file: &str, operation: &str, kind: &u8) -> String {
-    match text {
-        LockRefusalText::FailedLock => format!("failed lock {file} type {kind} acquisition"),
-        LockRefusalText::FailedToAcquireLock => {
-            format!("failed to acquire lock {file} when performing backup {operation}, please try again later.")
-        }
-    }
 }
 
 impl Error {

@@ -217,7 +217,6 @@ mod go_time {
 
     const ZERO: &str = "0001-01-01T00:00:00Z";
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
     pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => serializer.collect_str(time),

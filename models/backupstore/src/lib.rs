@@ -35,7 +35,7 @@ pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use lock::{FileLock, LockKind};
 pub use log::{Level, Log};
-pub use release::{Behaviour, LockRefusalText};
+pub use release::Behaviour;
 pub use restore::RestoreTarget;
 pub use store::Backupstore;
 pub use system_backup::SystemBackupMaker;

@@ -85,12 +85,7 @@ impl FileLock {
         host::time::sleep(self.store.context.behaviour.lock_wait).await;
         if !self.may_acquire(&state).await {
             let _ = self.remove().await;
-            return Err(Error::LockRefused {
-                file: self.path(),
-                operation: self.kind.operation(),
-                kind: self.kind.number(),
-                text: self.store.context.behaviour.lock_refusal,
-            });
+            return Err(Error::LockRefused { file: self.path(), operation: self.kind.operation() });
         }
         state.acquired = true;
         state.holders += 1;

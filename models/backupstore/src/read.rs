@@ -52,7 +52,7 @@ impl Backupstore {
     pub(crate) async fn volume_names(&self) -> Result<Vec<String>> {
         let base = layout::volumes();
         let first_level = self.driver.list(&base).await?;
-        let first_level = first_level.iter().map(|name| gopath::join(&[&base, name]));
+        let first_level = first_level.iter().map(|name| gopath::join(&[&base, name])).collect();
         let (second_level, mut errors) = self.list_each(first_level, true).await;
         let (names, more_errors) = self.list_each(second_level, false).await;
         errors.extend(more_errors);
@@ -60,11 +60,7 @@ impl Backupstore {
     }
 
     /// Lists many directories at once: the entries, as paths or names, and what went wrong.
-    async fn list_each(
-        &self,
-        directories: impl IntoIterator<Item = String>,
-        as_paths: bool,
-    ) -> (Vec<String>, Vec<String>) {
+    async fn list_each(&self, directories: Vec<String>, as_paths: bool) -> (Vec<String>, Vec<String>) {
         let lists = directories.into_iter().map(|directory| async move {
             let listed = host::time::timeout(LIST_TIMEOUT, self.driver.list(&directory)).await;
             let listed = listed.unwrap_or_else(|_| Err(Error::Driver("timeout while executing".to_owned())));

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use longhorn_api::{Build, Defect, Release};
+
 /// How the store's operations behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behaviour {
@@ -11,8 +13,6 @@ pub struct Behaviour {
     pub lock_refresh: Duration,
     /// Age at which a lock no longer counts (`LOCK_DURATION`).
     pub lock_expiry: Duration,
-    /// The wording of a refused lock.
-    pub lock_refusal: LockRefusalText,
     /// Cure of longhorn#10740: a backup of a backing image that finds the configuration in the store reports that it is complete.
     pub existing_backing_image_is_complete: bool,
     /// Since v1.8.0 (backupstore b405e8f) a block of a volume whose upload failed does not count as done.
@@ -21,26 +21,40 @@ pub struct Behaviour {
     pub block_size_parameter: bool,
 }
 
-/// The wording of a refused lock. Controllers search for it, and one of them for the old one only (longhorn#13685).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockRefusalText {
-    /// Before backupstore 326b984: engines up to v1.6.2 and v1.7.1.
-    FailedLock,
-    /// Since then.
-    FailedToAcquireLock,
-}
-
-impl Default for Behaviour {
-    /// The newest release's behaviour, v1.9.2.
-    fn default() -> Self {
+impl Behaviour {
+    /// How a build behaves: the engine's for volumes and system backups, the backing image manager's for backing images.
+    pub fn of(build: &Build) -> Self {
+        let release = build.release();
         Self {
             lock_wait: Duration::from_secs(2),
             lock_refresh: Duration::from_secs(60),
             lock_expiry: Duration::from_secs(150),
-            lock_refusal: LockRefusalText::FailedToAcquireLock,
-            existing_backing_image_is_complete: true,
-            failed_block_is_not_done: true,
-            block_size_parameter: true,
+            existing_backing_image_is_complete: !build.has(Defect::Issue10740),
+            failed_block_is_not_done: release.at_least(Release::V1_8_0_RC1),
+            block_size_parameter: release.at_least(Release::V1_9_2),
         }
+    }
+}
+
+impl Default for Behaviour {
+    /// That of the default release.
+    fn default() -> Self {
+        Self::of(&Build::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defects_and_releases_decide() {
+        let published = |release| Behaviour::of(&Build::published(release));
+        assert!(!published(Release::V1_8_1).existing_backing_image_is_complete);
+        assert!(published(Release::V1_8_2).existing_backing_image_is_complete);
+        let cured = Build::new(Release::V1_8_1, [Defect::Issue10740], []).expect("a build");
+        assert!(Behaviour::of(&cured).existing_backing_image_is_complete);
+        assert!(!published(Release::V1_7_2).failed_block_is_not_done);
+        assert_eq!(Behaviour::default(), published(Release::V1_9_2));
     }
 }

@@ -99,7 +99,7 @@ fn block_sizes_of_two_backups_must_agree_for_an_incremental_restore() {
     host::real::block_on(async {
         let store = open(directory.path(), common::hasty()).await;
         let address = format!("{}?backup=backup-big&volume=golden-vol", address(directory.path()));
-        let error = store.restore_incrementally(&address, "backup-two", Image::new(), 1).await.err().expect("refused");
+        let error = store.restore_incrementally(&address, "backup-two", Image::new(), 1).await.expect_err("refused");
         assert_eq!(error.to_string(), "backup block size is changed from 2097152 to 16777216");
     });
 }

@@ -16,6 +16,7 @@ use longhorn_backupstore::{
 use sha2::{Digest, Sha256};
 
 pub mod image;
+pub mod place;
 
 pub const BLOCK: usize = 2 << 20;
 

@@ -1,0 +1,58 @@
+//! `longhorn version` (version.go and pkg/meta/version.go): the interfaces an engine image speaks, the same in all modelled releases.
+
+use serde::Serialize;
+
+use crate::Invocation;
+use crate::flags::{Flag, Parsed};
+use crate::outcome::{Failure, Outcome, json};
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Versions {
+    client_version: Version,
+    server_version: Option<Version>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Version {
+    version: String,
+    git_commit: String,
+    build_date: String,
+    #[serde(rename = "cliAPIVersion")]
+    cli_api_version: u32,
+    #[serde(rename = "cliAPIMinVersion")]
+    cli_api_min_version: u32,
+    #[serde(rename = "controllerAPIVersion")]
+    controller_api_version: u32,
+    #[serde(rename = "controllerAPIMinVersion")]
+    controller_api_min_version: u32,
+    data_format_version: u32,
+    data_format_min_version: u32,
+}
+
+impl Invocation {
+    /// The image's own versions. Asking an engine process for its versions as well is not possible here.
+    pub(crate) fn version(&self, arguments: &[String]) -> Outcome {
+        let parsed = Parsed::anywhere(&[Flag::switch("client-only"), Flag::HELP], arguments).map_err(Failure::usage)?;
+        if parsed.has("help") {
+            return Ok("NAME:\n   longhorn version\n\nOPTIONS:\n   --client-only\n".to_owned());
+        }
+        if !parsed.has("client-only") {
+            let failure = Failure::panic("engine processes are not modelled: only --client-only can be answered");
+            return Err(failure.fatal("Error running info command:"));
+        }
+        let client_version = Version {
+            version: self.engine.build.release().to_string(),
+            git_commit: String::new(),
+            build_date: String::new(),
+            cli_api_version: 10,
+            cli_api_min_version: 8,
+            controller_api_version: 5,
+            controller_api_min_version: 4,
+            data_format_version: 1,
+            data_format_min_version: 1,
+        };
+        Ok(json(&Versions { client_version, server_version: None }))
+    }
+}
