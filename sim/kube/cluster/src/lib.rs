@@ -6,3 +6,8 @@
 pub mod discovery;
 pub mod garbage_collector;
 pub mod namespace;
+
+#[cfg(madsim)]
+pub mod images;
+#[cfg(madsim)]
+pub mod kubelet;
