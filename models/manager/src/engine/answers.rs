@@ -193,7 +193,8 @@ mod tests {
         assert_eq!((info.size.as_str(), info.volume_size.as_str()), ("2097152", "67108864"));
         assert_eq!((info.labels, info.messages), (None, None));
         let volume: BackupVolumeInfo =
-            serde_json::from_str(r#"{"Name":"v","Labels":{"a":"b"},"Messages":{},"StorageClassname":"longhorn"}"#).unwrap();
+            serde_json::from_str(r#"{"Name":"v","Labels":{"a":"b"},"Messages":{},"StorageClassname":"longhorn"}"#)
+                .unwrap();
         assert_eq!((volume.storage_class_name.as_str(), volume.messages), ("longhorn", Some(Texts::new())));
         let head: ConfigMetadata = serde_json::from_str(r#"{"ModificationTime":"2026-11-20T10:00:00Z"}"#).unwrap();
         assert_eq!(head.modification_time.to_string(), "2026-11-20T10:00:00Z");

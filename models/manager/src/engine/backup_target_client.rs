@@ -9,9 +9,7 @@ use std::time::Duration;
 use longhorn_api::{Build, Release};
 use serde::de::DeserializeOwned;
 
-use super::answers::{
-    BackupBackingImageInfo, BackupInfo, BackupVolumeInfo, ConfigMetadata, SystemBackupConfig,
-};
+use super::answers::{BackupBackingImageInfo, BackupInfo, BackupVolumeInfo, ConfigMetadata, SystemBackupConfig};
 use super::{credentials, execute};
 use crate::runtime::error::{Context, Error, Result};
 use longhorn_backupstore::url;
@@ -55,7 +53,9 @@ impl BackupTargetClient {
         let found = volumes
             .get(volume)
             .ok_or_else(|| Error::message(format!("cannot find the volume name {volume} in the data")))?;
-        if let Some(error) = found.messages.as_ref().and_then(|messages| messages.get("error")).filter(|e| !e.is_empty()) {
+        if let Some(error) =
+            found.messages.as_ref().and_then(|messages| messages.get("error")).filter(|e| !e.is_empty())
+        {
             return Err(Error::message(error.clone()));
         }
         Ok(found.backups.iter().flat_map(|backups| backups.keys().cloned()).collect())
@@ -115,7 +115,8 @@ impl BackupTargetClient {
         let Some(output) = absent_is_none(output, || "failed to list backup backing image names")? else {
             return Ok(Vec::new());
         };
-        let mut names: Vec<String> = parse::<Option<Vec<String>>>(&output, "backup backing image names")?.unwrap_or_default();
+        let mut names: Vec<String> =
+            parse::<Option<Vec<String>>>(&output, "backup backing image names")?.unwrap_or_default();
         names.sort();
         Ok(names)
     }
@@ -153,7 +154,10 @@ impl BackupTargetClient {
     /// Deletes one system backup.
     pub async fn delete_system_backup(&self, name: &str, version: &str) -> Result<()> {
         let url = self.system_backup_url(name, version)?;
-        self.ask(&["system-backup", "delete", &url]).await.context(|| format!("error deleting system backup {url}")).map(drop)
+        self.ask(&["system-backup", "delete", &url])
+            .await
+            .context(|| format!("error deleting system backup {url}"))
+            .map(drop)
     }
 
     /// The address of a backup of `volume` in this store.

@@ -104,7 +104,8 @@ mod tests {
         let error = Err::<(), _>(not_found).context(|| "failed to get backup b").unwrap_err();
         assert_eq!(error.to_string(), "failed to get backup b: backups.longhorn.io \"b\" not found");
         assert!(error.is_not_found() && !error.is_conflict() && !error.says_cannot_find());
-        let engine = Err::<(), _>(Error::Engine("stderr cannot find v in backupstore".into())).context(|| "x").unwrap_err();
+        let engine =
+            Err::<(), _>(Error::Engine("stderr cannot find v in backupstore".into())).context(|| "x").unwrap_err();
         assert!(engine.says_cannot_find() && !engine.is_not_found());
     }
 }

@@ -1,6 +1,7 @@
 //! What every controller stands on: the datastore over informers' caches, queues with workers and retries, ownership, settings.
 
 pub mod backoff;
+pub mod backups;
 pub mod clock;
 pub mod controller;
 pub mod datastore;

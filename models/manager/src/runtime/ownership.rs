@@ -27,7 +27,12 @@ pub fn is_responsible(me: &str, preferred: &str, current: &str, unavailable: imp
 }
 
 /// The rule's extension by the readiness of the default engine image.
-pub fn is_responsible_with_engine_image(responsible: bool, is_owner: bool, owner_is_ready: bool, i_am_ready: bool) -> bool {
+pub fn is_responsible_with_engine_image(
+    responsible: bool,
+    is_owner: bool,
+    owner_is_ready: bool,
+    i_am_ready: bool,
+) -> bool {
     i_am_ready && (responsible || is_owner || !owner_is_ready)
 }
 
@@ -128,7 +133,8 @@ impl Datastore {
     /// Names of the nodes whose Ready condition holds, in an order that means nothing.
     pub fn ready_nodes(&self) -> Vec<String> {
         let nodes = self.nodes.list();
-        let ready = nodes.iter().filter(|node| node.status.conditions.condition("Ready").status == ConditionStatus::True);
+        let ready =
+            nodes.iter().filter(|node| node.status.conditions.condition("Ready").status == ConditionStatus::True);
         ready.filter_map(|node| node.metadata.name.clone()).collect()
     }
 

@@ -90,13 +90,17 @@ impl Datastore {
     /// The value of a setting that is a number.
     pub fn setting_number(&self, name: &str) -> Result<i64> {
         let value = self.setting_value(name)?;
-        value.parse().map_err(|_| Error::message(format!("the {name} setting value couldn't change to integer, value is {value}")))
+        value.parse().map_err(|_| {
+            Error::message(format!("the {name} setting value couldn't change to integer, value is {value}"))
+        })
     }
 
     /// The value of a setting that says yes or no.
     pub fn setting_flag(&self, name: &str) -> Result<bool> {
         let value = self.setting_value(name)?;
-        value.parse().map_err(|_| Error::message(format!("the {name} setting value couldn't be converted to bool, value is {value}")))
+        value.parse().map_err(|_| {
+            Error::message(format!("the {name} setting value couldn't be converted to bool, value is {value}"))
+        })
     }
 
     /// How long a question to a backup store may take: a constant minute until v1.7.2, then setting `backup-execution-timeout`.
@@ -110,7 +114,9 @@ impl Datastore {
 
     /// All settings of this release: the objects that exist, and one with its default for each that does not.
     pub fn all_settings(&self) -> Result<BTreeMap<String, Arc<Setting>>> {
-        settings::of(self.release()).map(|definition| Ok((definition.name.to_owned(), self.setting(definition.name)?))).collect()
+        settings::of(self.release())
+            .map(|definition| Ok((definition.name.to_owned(), self.setting(definition.name)?)))
+            .collect()
     }
 
     /// Changes a setting as the manager does: once with an annotation that lets it past the check for read-only settings, and

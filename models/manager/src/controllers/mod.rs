@@ -1,0 +1,48 @@
+//! The controllers, one file each (two where one has two halves), and what starts them (`controller/controller_manager.go`).
+//!
+//! Each hears of its kind through the informers of the shared datastore: with the resync of 30 s unless it says otherwise.
+//! [`start`] is where a further controller is added.
+
+mod backup;
+mod backup_backing_image;
+mod backup_deletion;
+mod backup_target;
+mod backup_target_sync;
+mod backup_volume;
+mod engine_image;
+mod engine_image_daemon_set;
+mod kubernetes_node;
+mod node;
+mod setting;
+mod store_timer;
+mod system_backup;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::manager::Manager;
+
+/// Starts every controller. Their work begins with what the informers have.
+pub fn start(manager: &Arc<Manager>) {
+    engine_image::start(manager);
+    node::start(manager);
+    setting::start(manager);
+    backup_target::start(manager);
+    backup_volume::start(manager);
+    backup::start(manager);
+    backup_backing_image::start(manager);
+    system_backup::start(manager);
+    kubernetes_node::start(manager);
+}
+
+/// What is in `these` and not in `those`.
+fn difference(these: &BTreeSet<String>, those: &BTreeSet<String>) -> Vec<String> {
+    these.difference(those).cloned().collect()
+}
+
+/// `count` things of some kind that `what` says, if there are any.
+fn report_count(count: usize, what: &str) {
+    if count > 0 {
+        tracing::info!("Found {count} {what}");
+    }
+}

@@ -1,0 +1,216 @@
+//! The system-backup controller: reads a system backup that was pulled from the store, and deletes it there when the resource is
+//! deleted (`controller/system_backup_controller.go`).
+//!
+//! The half that makes a system backup (volume backups, backing images, the archive, its upload) needs volumes and comes with a later
+//! storey; [`SystemBackupController::begin`] is its place. The handler has no resync: a step that fails thrice waits for an event.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use corral_kube_client::{EventRecorder, EventType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use longhorn_api::kinds::condition::ConditionStatus;
+use longhorn_api::kinds::system_backup::{CONDITION_ERROR, REASON_SYNC, SystemBackupState};
+use longhorn_api::{BackupTarget, SystemBackup, labels, names};
+
+use crate::engine::BackupTargetClient;
+use crate::manager::Manager;
+use crate::runtime::backups::name;
+use crate::runtime::controller::{Queue, Reconcile, Runner};
+use crate::runtime::{Error, Result, clock, ownership};
+
+/// The controller.
+pub struct SystemBackupController {
+    manager: Arc<Manager>,
+    queue: Queue,
+    events: EventRecorder,
+}
+
+/// Where a step leads: the next state, or an error with its reason; and what people are told.
+enum Step {
+    Next { state: SystemBackupState, reason: &'static str, message: &'static str },
+    Failed { reason: &'static str, message: String },
+}
+
+/// Starts it: SystemBackups without resync.
+pub fn start(manager: &Arc<Manager>) {
+    let queue = Queue::new(&manager.datastore.namespace);
+    manager.datastore.system_backups.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
+    let events = manager.events(SystemBackupController::NAME);
+    let controller = SystemBackupController { manager: manager.clone(), queue: queue.clone(), events };
+    Runner::new(queue, Arc::new(controller)).start();
+}
+
+impl Reconcile for SystemBackupController {
+    const NAME: &'static str = "longhorn-system-backup";
+
+    async fn reconcile(&self, name: &str) -> Result<()> {
+        let datastore = &self.manager.datastore;
+        let target = datastore.backup_targets.get(names::DEFAULT_BACKUP_TARGET);
+        let target = match target {
+            Err(error) if !(error.is_not_found() && datastore.has_many_backup_targets()) => return Err(error),
+            found => found.ok(),
+        };
+        let client = target.as_deref().map(|target| datastore.backup_target_client(target)).transpose()?;
+        let Some(backup) = datastore.system_backups.find(name) else { return Ok(()) };
+        let me = self.manager.node();
+        if !datastore.is_responsible_for(me, &backup.status.owner_id) {
+            return Ok(());
+        }
+        let taken = ownership::take(&datastore.system_backups, (*backup).clone(), me).await?;
+        let Some(mut backup) = taken else { return Ok(()) };
+        let before = backup.status.clone();
+        let (step, result) = self.step(&mut backup, target.as_deref(), client.as_ref()).await;
+        if let Some(step) = step {
+            self.record(step, backup, &before).await;
+        }
+        result
+    }
+}
+
+impl SystemBackupController {
+    /// One step; whether it failed is said apart from where it leads.
+    async fn step(
+        &self,
+        backup: &mut SystemBackup,
+        target: Option<&BackupTarget>,
+        client: Option<&BackupTargetClient>,
+    ) -> (Option<Step>, Result<()>) {
+        let state = backup.status.state.clone();
+        if backup.metadata.deletion_timestamp.is_some() && state != SystemBackupState::Deleting {
+            let message = "Deleting system backup in backup target";
+            return (Some(Step::Next { state: SystemBackupState::Deleting, reason: "Deleting", message }), Ok(()));
+        }
+        if state == SystemBackupState::Deleting {
+            self.delete_in_store(backup, target, client).await;
+            return (None, self.manager.datastore.system_backups.remove_finalizer(backup.clone()).await);
+        }
+        if matches!(state, SystemBackupState::Ready | SystemBackupState::Error) {
+            return (None, Ok(()));
+        }
+        let Some(client) = client else {
+            let message = "failed to get backup target".to_owned();
+            let error = Error::message(format!("{message}: {}", names::DEFAULT_BACKUP_TARGET));
+            return (Some(Step::Failed { reason: "FailedStarting", message }), Err(error));
+        };
+        match state {
+            SystemBackupState::New => self.begin(backup, client).await,
+            SystemBackupState::Syncing => match read_from_store(backup, client).await {
+                Ok(()) => {
+                    let message = "Synced system backup from backup target";
+                    (Some(Step::Next { state: SystemBackupState::Ready, reason: "Synced", message }), Ok(()))
+                }
+                Err(error) => {
+                    let message = "failed to sync from backup target".to_owned();
+                    (Some(Step::Failed { reason: REASON_SYNC, message }), Err(error))
+                }
+            },
+            _ => (None, Ok(())),
+        }
+    }
+
+    /// A new one: it was pulled from the store, or the store knows it, or it is to be made.
+    async fn begin(&self, backup: &mut SystemBackup, client: &BackupTargetClient) -> (Option<Step>, Result<()>) {
+        if labels::get(&backup.metadata, labels::VERSION).is_some_and(|version| !version.is_empty()) {
+            let message = "Syncing system backup from backup target";
+            return (Some(Step::Next { state: SystemBackupState::Syncing, reason: "Syncing", message }), Ok(()));
+        }
+        let stored = match client.system_backups().await {
+            Ok(stored) => stored,
+            Err(error) => {
+                let message = format!("failed to list system backups in backup target: {error}");
+                return (Some(Step::Failed { reason: "Start", message }), Ok(()));
+            }
+        };
+        let Some(path) = stored.get(name(&backup.metadata)) else {
+            tracing::warn!("system backups are made by the storey that brings volumes");
+            return (None, Ok(()));
+        };
+        let version = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
+        labels::set(&mut backup.metadata, labels::VERSION, version);
+        (None, self.manager.datastore.system_backups.update(backup).await.map(drop))
+    }
+
+    /// Deletes it in the store, as well as it goes: the resource goes anyway.
+    async fn delete_in_store(
+        &self,
+        backup: &SystemBackup,
+        target: Option<&BackupTarget>,
+        client: Option<&BackupTargetClient>,
+    ) {
+        let (backup_name, version) = (name(&backup.metadata), backup.status.version.as_str());
+        let Some(client) = client else { return };
+        // Without a version it was never read from the store.
+        if version.is_empty() || !self.manager.datastore.deletes_remote_data(&backup.metadata, target) {
+            return;
+        }
+        match client.system_backups().await {
+            Ok(stored) if stored.contains_key(backup_name) => {}
+            Ok(_absent) => return,
+            Err(error) => return tracing::warn!(%error, "Failed to list system backups in backup target"),
+        }
+        match client.delete_system_backup(backup_name, version).await {
+            Err(error) if !error.says_cannot_find() => {
+                return tracing::warn!(%error, "Failed to delete {backup_name} system backup in backup target");
+            }
+            _ => {}
+        }
+        match client.system_backup_config(backup_name, version).await {
+            Ok(_config) => tracing::warn!("Failed to check the system backup deletion, because it's being deleted"),
+            Err(error) if error.says_cannot_find() => tracing::info!("Deleted system backup in backup target"),
+            Err(error) => tracing::warn!(%error, "failed to get system backup config"),
+        }
+    }
+
+    /// Writes where a step led, and tells people.
+    async fn record(
+        &self,
+        step: Step,
+        mut backup: SystemBackup,
+        before: &longhorn_api::kinds::system_backup::SystemBackupStatus,
+    ) {
+        match &step {
+            Step::Next { state, .. } => backup.status.state = state.clone(),
+            Step::Failed { reason, message } => {
+                backup.status.state = SystemBackupState::Error;
+                let now = clock::now_text();
+                backup.status.conditions.set_condition(CONDITION_ERROR, ConditionStatus::True, reason, message, &now);
+            }
+        }
+        if backup.status != *before {
+            backup.status.last_synced_at = Some(clock::now());
+            if let Err(error) = self.manager.datastore.system_backups.update_status(&backup).await {
+                tracing::debug!(%error, "Requeue {} due to error", name(&backup.metadata));
+                return self.queue.add(name(&backup.metadata));
+            }
+        }
+        match step {
+            Step::Next { reason, message, .. } => self.events.event(&backup, EventType::Normal, reason, message),
+            Step::Failed { message, .. } => {
+                self.events.event(&backup, EventType::Warning, "Failed", capitalised(&message));
+            }
+        }
+    }
+}
+
+/// Reads the configuration in the store into the status.
+async fn read_from_store(backup: &mut SystemBackup, client: &BackupTargetClient) -> Result<()> {
+    let version = labels::get(&backup.metadata, labels::VERSION).unwrap_or_default();
+    if version.is_empty() {
+        return Err(Error::message(format!(
+            "failed to sync from backup target: missing {} label value",
+            labels::VERSION
+        )));
+    }
+    let config = client.system_backup_config(name(&backup.metadata), version).await?;
+    backup.status.version = config.longhorn_version;
+    backup.status.git_commit = config.longhorn_git_commit;
+    backup.status.manager_image = config.manager_image;
+    backup.status.created_at = Some(Time(config.created_at));
+    Ok(())
+}
+
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+}
