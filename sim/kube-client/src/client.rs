@@ -25,6 +25,8 @@ pub(crate) type Incoming = hyper::body::Incoming;
 
 /// No answer but a LIST comes near this.
 const MAXIMUM_ANSWER_BYTES: usize = 1 << 30;
+/// Connections kept for the next request.
+const IDLE_CONNECTIONS: usize = 100;
 /// Source: client-go rest/request.go, NewRequest.
 const MAXIMUM_RETRIES: u32 = 10;
 /// What a broken connection counts as: a 500 that asks to wait a second.
@@ -124,8 +126,11 @@ impl Client {
         Request::get(format!("{base}/")).body(())?;
         let user_agent = HeaderValue::from_str(&options.user_agent).map_err(http::Error::from)?;
         let limit = options.queries_per_second.map(|rate| Mutex::new(TokenBucket::per_second(rate, options.burst)));
+        // HTTP/2 would carry everything on one connection; without it, a controller's bursts must not connect anew each time.
+        let connections =
+            host::http::ClientOptions { max_idle_per_host: IDLE_CONNECTIONS, ..host::http::ClientOptions::default() };
         let shared = Shared {
-            http: host::http::Client::new(),
+            http: host::http::Client::with_options(connections),
             base,
             user_agent,
             name: options.user_agent,

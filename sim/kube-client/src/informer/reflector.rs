@@ -25,6 +25,9 @@ use crate::watch::{Watch, WatchEvent};
 const PAGE_SIZE: u32 = 500;
 /// Watches end after a random time between this and twice this.
 const MINIMUM_WATCH_TIMEOUT: Duration = Duration::from_secs(300);
+/// A server that has not ended a watch so long after its time-out is gone. client-go learns it sooner, from HTTP/2's pings (30 s of silence, 15 s for
+/// the answer), which HTTP/1.1 does not have; keep-alive of the connection, where it is set, does the same.
+const WATCH_GRACE: Duration = Duration::from_secs(45);
 /// A watch that ends sooner and says nothing counts as an error.
 const VERY_SHORT_WATCH: Duration = Duration::from_secs(1);
 
@@ -146,8 +149,12 @@ impl<K: Object> Reflector<K> {
     async fn watch_until_relist(&mut self) -> Result<()> {
         loop {
             let started = Instant::now();
-            let ended = match self.open_watch().await {
-                Ok(watch) => self.follow(watch, started).await?,
+            let timeout = self.random.duration(MINIMUM_WATCH_TIMEOUT, MINIMUM_WATCH_TIMEOUT * 2);
+            let ended = match self.open_watch(timeout).await {
+                Ok(watch) => match host::time::timeout(timeout + WATCH_GRACE, self.follow(watch, started)).await {
+                    Ok(ended) => ended,
+                    Err(_elapsed) => Ended::Resume,
+                },
                 Err(error) if error.is_connection_refused() || error.is_too_many_requests() => Ended::BackOff,
                 // Tried ten times over already. client-go makes an empty watch of it.
                 Err(error) if error.is_connection_broken() || error.is_connection_timeout() => quiet_end(started),
@@ -161,8 +168,7 @@ impl<K: Object> Reflector<K> {
         }
     }
 
-    async fn open_watch(&mut self) -> Result<Watch<K>> {
-        let timeout = self.random.duration(MINIMUM_WATCH_TIMEOUT, MINIMUM_WATCH_TIMEOUT * 2);
+    async fn open_watch(&self, timeout: Duration) -> Result<Watch<K>> {
         let params = WatchParams {
             label_selector: self.shared.selection.labels.clone(),
             field_selector: self.shared.selection.fields.clone(),
@@ -173,7 +179,7 @@ impl<K: Object> Reflector<K> {
         self.shared.api.watch(&params, &self.shared.version()).await
     }
 
-    async fn follow(&mut self, mut watch: Watch<K>, started: Instant) -> Result<Ended> {
+    async fn follow(&self, mut watch: Watch<K>, started: Instant) -> Ended {
         let mut silent = true;
         while let Some(event) = watch.next().await {
             let applied = match event {
@@ -183,15 +189,15 @@ impl<K: Object> Reflector<K> {
             };
             match applied {
                 Ok(event) => self.shared.apply(event),
-                Err(error) if error.is_too_many_requests() => return Ok(Ended::BackOff),
+                Err(error) if error.is_too_many_requests() => return Ended::BackOff,
                 Err(error) => {
                     tracing::debug!(kind = %self.shared.api.resource().kind, %error, "a watch ended with an error");
-                    return Ok(Ended::Relist);
+                    return Ended::Relist;
                 }
             }
             silent = false;
         }
-        Ok(if silent { quiet_end(started) } else { Ended::Resume })
+        if silent { quiet_end(started) } else { Ended::Resume }
     }
 }
 

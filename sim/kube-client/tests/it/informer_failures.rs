@@ -225,6 +225,26 @@ fn a_server_that_is_not_there_is_tried_with_growing_pauses() {
     });
 }
 
+#[test]
+fn a_watch_that_its_server_never_ends_is_given_up_after_its_time() {
+    simulate(9, async {
+        let script = Script::default();
+        script.list(Reply::Json(200, list(10, vec![])));
+        let _silent = script.open_watch();
+        let second = script.open_watch();
+        let (address, requests) = script.serve().await;
+        let informer = informer(&fake::client(address), 0);
+        informer.start(&Stop::new());
+        sleep(Duration::from_secs(344)).await;
+        assert_eq!(requests.lock().unwrap().len(), 2, "no sooner than five minutes and the grace");
+        sleep(Duration::from_secs(302)).await;
+        assert_eq!(queries(&requests)[1..], ["watch from 10", "watch from 10"]);
+        second.send(line("ADDED", config_map("a", 11))).await.unwrap();
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(informer.lister().len(), 1);
+    });
+}
+
 /// A server's history: each entry is a write to one of a few objects, or a deletion.
 fn history() -> impl Strategy<Value = Vec<(u8, bool)>> {
     prop::collection::vec((0_u8..5, prop::bool::weighted(0.7)), 1..40)

@@ -83,6 +83,22 @@ fn a_shut_down_queue_gives_out_the_rest_and_then_lets_every_worker_go() {
     });
 }
 
+#[test]
+fn a_key_added_during_its_work_goes_to_a_worker_that_waits_if_its_own_leaves() {
+    simulate(4, async {
+        let queue: WorkQueue<u8> = WorkQueue::default();
+        let waiting = queue.clone();
+        queue.add(1);
+        let key = queue.get().await.unwrap();
+        let other = host::spawn(async move { timeout(Duration::from_secs(5), waiting.get()).await });
+        sleep(MS).await;
+        queue.add(key);
+        sleep(MS).await;
+        queue.done(&key);
+        assert_eq!(other.await.unwrap().expect("it is woken"), Some(1));
+    });
+}
+
 /// What workers did, to be checked afterwards.
 #[derive(Default)]
 struct Books {
