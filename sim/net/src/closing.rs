@@ -6,6 +6,7 @@ use std::time::Duration;
 use corral_core::{MachineId, MachineState, ProcessId};
 
 use crate::connection::{Connection, End, EndId, EndState, Fin, Side};
+use crate::links::PACKET_BYTES;
 use crate::net::{Happening, Socket, Turn};
 use crate::slab::Key;
 
@@ -48,6 +49,7 @@ impl Turn<'_> {
                 sent.fin = Fin::Wanted;
             }
             let blocked = !sent.unsent.is_empty();
+            sent.taken_before = sent.taken;
             self.pump(id);
             if blocked {
                 self.schedule(self.now() + ORPHAN_FACES_A_CLOSED_WINDOW, Happening::OrphanDeadline(id));
@@ -60,10 +62,18 @@ impl Turn<'_> {
         self.free_if_over(id.connection);
     }
 
+    /// An orphan's peer has had its time to make room.
     pub(crate) fn orphan_deadline(&mut self, id: EndId) {
         let Some(connection) = self.connection(id.connection) else { return };
         let (end, half, _) = connection.split(id.side);
-        if end.state == EndState::Orphan && half.window_closed && !half.unsent.is_empty() {
+        if end.state != EndState::Orphan || half.unsent.is_empty() {
+            return;
+        }
+        let made_room = half.taken - half.taken_before >= PACKET_BYTES as u64;
+        half.taken_before = half.taken;
+        if made_room {
+            self.schedule(self.now() + ORPHAN_FACES_A_CLOSED_WINDOW, Happening::OrphanDeadline(id));
+        } else {
             self.destroy(id);
             self.free_if_over(id.connection);
         }

@@ -230,6 +230,10 @@ pub(crate) struct Half {
     pub(crate) window_closed: bool,
     /// That there is room again is on its way.
     pub(crate) update_on_its_way: bool,
+    /// Bytes that the receiver's process took.
+    pub(crate) taken: u64,
+    /// As much when the sender's kernel last asked itself whether to go on without its process.
+    pub(crate) taken_before: u64,
 }
 
 impl Half {

@@ -86,7 +86,7 @@ impl Turn<'_> {
             return;
         }
         match self.way(client) {
-            Some(Way::Open) if !self.loses(client, 0) => self.answer_syn(client),
+            Some(Way::Open) if !self.loses_packet(client) => self.answer_syn(client),
             Some(Way::NoHost) if self.now().since(dial.began) >= NO_HOST_AFTER => {
                 self.fail_connect(client, ErrorKind::HostUnreachable);
             }
@@ -123,7 +123,7 @@ impl Turn<'_> {
             // Given up meanwhile: a reset tells the server.
             return self.forget_half_open(client.peer());
         }
-        if !self.is_open(client.peer()) || self.loses(client.peer(), 0) {
+        if !self.is_open(client.peer()) || self.loses_packet(client.peer()) {
             return self.syn_failed(client);
         }
         let now = self.now();

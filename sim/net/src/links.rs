@@ -10,7 +10,7 @@ use corral_core::{Latency, MachineId, Nanos};
 use crate::faults::{DegradationSpec, Flow, Selector, touches};
 
 /// Bytes of a full Ethernet packet's payload; loss strikes packets, and a segment here may be many.
-const PACKET_BYTES: usize = 1448;
+pub(crate) const PACKET_BYTES: usize = 1448;
 
 /// One direction of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,16 +166,17 @@ impl Links {
         leaves + profile.latency.draw(&mut link.latency)
     }
 
-    /// Whether one of the packets that carry so many bytes is lost.
-    pub(crate) fn loses(&mut self, link: u32, profile: &LinkProfile, bytes: usize) -> bool {
+    /// Whether one of the packets that carry so many bytes is lost: how many of the bytes come after the last such packet.
+    pub(crate) fn loses(&mut self, link: u32, profile: &LinkProfile, bytes: usize) -> Option<usize> {
         let (numerator, denominator) = profile.loss;
         if numerator == 0 {
-            return false;
+            return None;
         }
         let random = &mut self.links[link as usize].loss;
         let packets = bytes.div_ceil(PACKET_BYTES).max(1);
         // Every packet draws, so that the number of draws does not depend on their outcome.
-        (0..packets).filter(|_| random.chance(numerator, denominator)).count() > 0
+        let last_lost = (1..=packets).filter(|_| random.chance(numerator, denominator)).last();
+        last_lost.map(|packet| bytes.saturating_sub(packet * PACKET_BYTES))
     }
 }
 

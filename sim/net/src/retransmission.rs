@@ -26,10 +26,11 @@ impl Turn<'_> {
     }
 
     /// Chance took it: what follows shows the receiver a gap, and it asks again, or nothing does.
-    pub(crate) fn lost_by_chance(&mut self, sender: EndId) {
+    pub(crate) fn lost_by_chance(&mut self, sender: EndId, behind_in_segment: usize) {
         let Some(connection) = self.connection(sender.connection) else { return };
         let half = connection.half_mut(sender.side);
-        let behind = half.flight_bytes - half.flight.front().map_or(0, |segment| segment.bytes.len());
+        let first = half.flight.front().map_or(0, |segment| segment.bytes.len());
+        let behind = half.flight_bytes - first + behind_in_segment;
         if half.timer.is_some() || half.stall.is_some() || !shows_a_gap(behind) {
             return self.lost(sender);
         }
@@ -103,10 +104,10 @@ impl Turn<'_> {
         if half.flight.is_empty() && !half.owed {
             return;
         }
-        let bytes = half.flight.front().map_or(0, |segment| segment.bytes.len());
         let was_lost = half.lost;
         self.state.statistics.retransmissions += 1;
-        if self.is_open(sender) && !self.loses(sender, bytes) {
+        // Only the packet that was lost is sent again (SACK).
+        if self.is_open(sender) && !self.loses_packet(sender) {
             return self.deliver(sender);
         }
         let now = self.now();

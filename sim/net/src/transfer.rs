@@ -7,7 +7,6 @@ use tokio::io::ReadBuf;
 
 use crate::connection::{EndId, EndState, Fin, Half, Segment};
 use crate::net::{Happening, Turn};
-use crate::routes::Way;
 
 impl Turn<'_> {
     // ---- the sender
@@ -138,19 +137,25 @@ impl Turn<'_> {
         half.arrival = None;
         let Some(first) = half.flight.front() else { return };
         let bytes = first.bytes.len();
-        match self.way(sender) {
-            Some(Way::Open) if !self.loses(sender, bytes) => self.deliver(sender),
-            Some(Way::Open) => self.lost_by_chance(sender),
-            _ => self.lost(sender),
+        if !self.is_open(sender) {
+            return self.lost(sender);
+        }
+        match self.loss(sender, bytes) {
+            None => self.deliver(sender),
+            Some(behind) => self.lost_by_chance(sender, behind),
         }
     }
 
-    /// Whether chance takes one of the packets of so many bytes.
-    pub(crate) fn loses(&mut self, sender: EndId, bytes: usize) -> bool {
+    /// Whether chance takes one of the packets of so many bytes: how many of them come after it.
+    fn loss(&mut self, sender: EndId, bytes: usize) -> Option<usize> {
         let state = &mut *self.state;
-        let Some(connection) = state.connections.get(sender.connection) else { return false };
-        let route = &connection.half(sender.side).route;
-        route.profile.loss.0 > 0 && state.links.loses(route.link, &route.profile, bytes)
+        let route = &state.connections.get(sender.connection)?.half(sender.side).route;
+        state.links.loses(route.link, &route.profile, bytes)
+    }
+
+    /// Whether chance takes a single packet.
+    pub(crate) fn loses_packet(&mut self, sender: EndId) -> bool {
+        self.loss(sender, 0).is_some()
     }
 
     /// What was sent reaches the other kernel: it goes into its buffer, and is acknowledged if the way back is open.
@@ -231,7 +236,7 @@ impl Turn<'_> {
             return Poll::Ready(Ok(()));
         }
         if !half.received.is_empty() {
-            half.received.read_into(target);
+            half.taken += half.received.read_into(target) as u64;
             let opens = half.received.is_empty() || half.room(window) >= window / 2;
             if half.window_closed && !half.update_on_its_way && opens {
                 self.tell_that_there_is_room(id);
