@@ -1,6 +1,7 @@
 //! The client against a server that says exactly what a test wants it to say. Against the real corral-apiserver it is tested there.
 
 mod api;
+mod determinism;
 mod election;
 mod events;
 mod fake;
@@ -19,4 +20,13 @@ where
     F::Output: Send + 'static,
 {
     corral_core::run(corral_core::Options::new(seed), body).unwrap()
+}
+
+/// Runs in the simulated world and in the real one.
+fn in_both_worlds<F>(body: fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    simulate(1, body());
+    host::real::block_on(body());
 }
