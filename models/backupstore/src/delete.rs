@@ -174,7 +174,7 @@ impl Backupstore {
         }
         self.driver.remove(&layout::backing_image_config(name)).await?;
         let mut references = References::to(self.block_sums(&layout::backing_image_blocks()).await?);
-        let names = self.list_backing_images().await;
+        let names = self.list_backing_images().await.unwrap_or_default();
         for other in &names {
             match self.load_backing_image(other).await {
                 Ok(config) if config.is_in_progress() => {
@@ -188,7 +188,7 @@ impl Backupstore {
                 }
             }
         }
-        if !same_names(&names, &self.list_backing_images().await) {
+        if !same_names(&names, &self.list_backing_images().await.unwrap_or_default()) {
             self.context.log.info(|| "Found new backup backing image, skip block deletion".to_owned());
             return Ok(());
         }

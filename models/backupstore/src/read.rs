@@ -111,10 +111,13 @@ impl Backupstore {
         Ok(ConfigMetadata { modification_time: self.driver.file_time(&path).await })
     }
 
-    /// The names of the backing images in the store, those whose upload has only begun included. A list that fails counts as an empty one, as
-    /// upstream has it.
-    pub async fn list_backing_images(&self) -> Vec<String> {
-        self.driver.list(&layout::backing_images()).await.unwrap_or_default()
+    /// The names of the backing images in the store, those whose upload has only begun included. As upstream has it, a list that fails counts as an
+    /// empty one; it is printed as one, too, while that of a store without backing images is absent (`null`).
+    pub async fn list_backing_images(&self) -> Option<Vec<String>> {
+        match self.driver.list(&layout::backing_images()).await {
+            Ok(names) => Some(names).filter(|names| !names.is_empty()),
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     /// A backing image's configuration, for readers. One in progress is an error.

@@ -290,7 +290,7 @@ fn backing_images_share_blocks_and_come_back_with_their_short_end() {
         back_up_image(&store, "bi-1", &first).await;
         back_up_image(&store, "bi-2", &second).await;
         assert_eq!(place.blocks(), 4, "a, b, c and the short one");
-        let mut names = store.list_backing_images().await;
+        let mut names = store.list_backing_images().await.expect("there are some");
         names.sort();
         assert_eq!(names, ["bi-1", "bi-2"]);
         let info = store.inspect_backing_image(&place.of_image("bi-1")).await.expect("complete");
@@ -327,7 +327,11 @@ fn a_second_backup_of_an_image_does_nothing_and_says_so_only_where_10740_is_cure
             assert!(second.expect("success").is_none());
             let told: Vec<_> = reader.statuses().iter().map(|status| status.percent).collect();
             assert_eq!(told, if cured { vec![100] } else { vec![] });
-            assert_eq!(store.list_backing_images().await, ["bi-1"], "an unfinished one is listed");
+            assert_eq!(
+                store.list_backing_images().await.expect("there is one"),
+                ["bi-1"],
+                "an unfinished one is listed"
+            );
             let error = store.inspect_backing_image(&place.of_image("bi-1")).await.expect_err("unfinished");
             assert_eq!(error.to_string(), "backup backing image bi-1 is still in progress");
             let restore = store.restore_backing_image(&place.of_image("bi-1"), Arc::new(Memory::default()), 1).await;

@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_as_go_says_it() {
         assert_eq!(Parsed::strict(&KNOWN, &words("--nope")).unwrap_err(), "flag provided but not defined: -nope");
-        assert_eq!(Parsed::anywhere(&KNOWN, &words("url --volume")).unwrap_err(), "flag needs an argument: -volume");
+        assert_eq!(Parsed::anywhere(&KNOWN, &words("--volume")).unwrap_err(), "flag needs an argument: -volume");
         assert_eq!(Parsed::anywhere(&KNOWN, &words("-- --volume x")).unwrap().arguments, ["--volume", "x"]);
     }
 }
