@@ -24,6 +24,7 @@
 #![cfg(madsim)]
 
 mod addresses;
+mod administration;
 mod byte_queue;
 mod closing;
 mod connection;

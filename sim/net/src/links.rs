@@ -135,7 +135,8 @@ impl Links {
             return index;
         }
         let name = |machine: Option<MachineId>| match machine {
-            Some(id) => corral_core::world().machine(id).name.clone(),
+            // A handle may be dropped when its world is gone; nothing that is drawn then matters.
+            Some(id) => corral_core::try_world().map_or_else(String::new, |world| world.machine(id).name.clone()),
             None => "nowhere".to_owned(),
         };
         let kind = match key.kind {

@@ -406,3 +406,50 @@ fn the_handles_of_a_dead_process_do_nothing() {
         assert_eq!(cluster.net.statistics().connections, 0);
     });
 }
+
+#[test]
+fn a_dead_process_whose_reader_makes_no_room_is_given_up() {
+    run(async {
+        let cluster = cluster();
+        let process = pod(cluster.one, SERVER, "writer", async {
+            let listener = TcpListener::bind(server()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(&[5; 400_000]).await.unwrap();
+        });
+        seconds(0.001).await;
+        let mut stream = connect().await;
+        assert_eq!(process.wait().await.code(), 0);
+        seconds(300.0).await;
+        let mut read = vec![0; cluster.net.settings().receive_buffer_bytes];
+        stream.read_exact(&mut read).await.unwrap();
+        // "There is room again" meets a kernel that knows nothing of it.
+        assert_kind(stream.read(&mut read).await, ErrorKind::ConnectionReset);
+    });
+}
+
+#[test]
+fn what_had_left_before_the_power_cut_arrives() {
+    run(async {
+        let cluster = cluster();
+        pod(cluster.one, SERVER, "writer", async {
+            let listener = TcpListener::bind(server()).unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"last words").await.unwrap();
+            let world = world();
+            world.set_machine_state(world.machine_named("one").unwrap().id, MachineState::Off);
+        });
+        seconds(0.001).await;
+        let mut stream = connect().await;
+        let mut read = [0; 10];
+        stream.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"last words");
+        let mut more = [0; 1];
+        tokio::select! { biased;
+            _ = stream.read(&mut more) => panic!("silence expected"),
+            _ = seconds(86_400.0) => {}
+        }
+        drop(stream);
+        seconds(103.0).await;
+        assert_eq!(cluster.net.statistics().connections, 0);
+    });
+}

@@ -9,7 +9,13 @@ use corral_core::{Latency, world};
 use corral_net::{Keepalive, LinkProfile, TcpListener, TcpStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+/// One test, so that nothing else allocates meanwhile.
 #[test]
+fn nothing_is_left() {
+    a_million_short_connections_leave_nothing_and_idle_ones_cost_nothing();
+    runs_leave_nothing();
+}
+
 fn a_million_short_connections_leave_nothing_and_idle_ones_cost_nothing() {
     run(async {
         let cluster = cluster();
@@ -61,4 +67,36 @@ const CHEAPER: u64 = if cfg!(debug_assertions) { 10 } else { 1 };
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+fn runs_leave_nothing() {
+    let once = || {
+        run(async {
+            let cluster = cluster();
+            let server = echo_server(cluster.one);
+            seconds(0.001).await;
+            let mut streams = Vec::new();
+            for _ in 0..10 {
+                let mut stream = connect().await;
+                echo(&mut stream, &[1; 10_000]).await.unwrap();
+                streams.push(stream);
+            }
+            // Readers that wait, writers that wait, a partition, and handles that outlive their process.
+            let mut waiting = connect().await;
+            world().spawn(async move { waiting.read(&mut [0; 1]).await.map(drop) });
+            cluster.net.partition(corral_net::PartitionSpec::between(cluster.one, corral_net::Selector::Any));
+            world().spawn(async move {
+                for stream in &mut streams {
+                    stream.write_all(&vec![1; 1_000_000]).await.unwrap();
+                }
+            });
+            seconds(1.0).await;
+            world().signal(&server, corral_core::Signal::Kill);
+        });
+    };
+    (0..100).for_each(|_| once());
+    let before = resident_bytes();
+    (0..1000 / CHEAPER).for_each(|_| once());
+    let grown = resident_bytes().saturating_sub(before);
+    assert!(grown < 2 << 20, "grew by {grown} bytes");
 }
