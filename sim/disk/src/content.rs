@@ -29,6 +29,13 @@ pub(crate) struct Dirty {
     pub(crate) stage: Stage,
 }
 
+impl Dirty {
+    /// Whether a block for the page is still to be allocated: one that was sent to the device has it.
+    fn has_no_block(&self) -> bool {
+        matches!(self.old, Old::Hole) && !matches!(self.stage, Stage::Sent(_))
+    }
+}
+
 /// What the device has in the place of a dirty page.
 #[derive(Clone, Debug)]
 pub(crate) enum Old {
@@ -69,6 +76,8 @@ pub(crate) struct PageWrite {
     pub(crate) dirtied: bool,
     /// A block was allocated for a direct write; that allocation waits for the journal.
     pub(crate) allocated: bool,
+    /// A direct write made what was in the page cache be written first.
+    pub(crate) flushed: bool,
 }
 
 /// The content of a file.
@@ -78,6 +87,8 @@ pub(crate) struct FileData {
     pub(crate) size: u64,
     /// Its size as the journal (committed or pending) has it.
     pub(crate) durable_size: u64,
+    /// How many times the size was set, so that a sync under way sees that it was.
+    pub(crate) resizes: u64,
     pub(crate) pages: BTreeMap<u64, Page>,
     pub(crate) dirty: BTreeMap<u64, Dirty>,
     /// Sectors that cannot be read.
@@ -86,6 +97,8 @@ pub(crate) struct FileData {
     pub(crate) flush_on_close: bool,
     /// The last journal entry that fdatasync has to wait for.
     pub(crate) metadata_sequence: u64,
+    /// The last journal entry that allocated blocks for what a direct write made be written from the page cache: fsync commits it too.
+    pub(crate) flush_sequence: u64,
     /// The last journal entry that took pages, or parts of pages, away.
     pub(crate) removal_sequence: u64,
     /// Pages that entries up to that one zeroed in part.
@@ -151,29 +164,47 @@ impl FileData {
 
     /// Writes within one page. Keeps the device's version when the page becomes dirty. Does not touch the size.
     pub(crate) fn write_page(&mut self, index: u64, from: usize, bytes: &[u8], target: Target) -> PageWrite {
-        let mut outcome = PageWrite::default();
-        let cached_in = match target {
-            Target::Lasting { boot } | Target::Cache { boot, .. } => boot,
-            Target::Device { .. } => 0,
+        let (stage, since, cached_in) = match target {
+            Target::Lasting { boot } => (None, Nanos::ZERO, boot),
+            Target::Cache { boot, since } => (Some(Stage::Cached), since, boot),
+            Target::Device { since, done } => (Some(Stage::Sent(done)), since, 0),
         };
-        let (since, stage) = match target {
-            Target::Lasting { .. } => (Nanos::ZERO, None),
-            Target::Cache { since, .. } => (since, Some(Stage::Cached)),
-            Target::Device { since, done } => (since, Some(Stage::Sent(done))),
+        let before = self.dirty.get(&index).map(|dirty| dirty.stage);
+        // A write on its way to the device counts as arrived once another follows: it may have, and the other may touch other sectors. And a
+        // direct write lets what is in the page cache be written first.
+        let replaces_old = match (stage, before) {
+            (None, _) | (Some(_), Some(Stage::Failed)) | (Some(Stage::Cached), Some(Stage::Cached)) => false,
+            (Some(_), _) => true,
         };
-        let old = match self.pages.entry(index) {
+        let fresh = !self.pages.contains_key(&index);
+        let old = self.overwrite(index, from, bytes, cached_in, replaces_old);
+        let Some(stage) = stage else { return PageWrite { fresh, ..PageWrite::default() } };
+        let had_block = !fresh && !self.dirty.get(&index).is_some_and(Dirty::has_no_block);
+        let direct = matches!(stage, Stage::Sent(_));
+        match (old, self.dirty.get_mut(&index)) {
+            (Some(old), _) => drop(self.dirty.insert(index, Dirty { since, old, stage })),
+            (None, Some(dirty)) if before == Some(Stage::Failed) => (dirty.since, dirty.stage) = (since, stage),
+            _ => {}
+        }
+        PageWrite {
+            fresh,
+            dirtied: before != Some(stage),
+            allocated: direct && !had_block,
+            flushed: direct && before == Some(Stage::Cached),
+        }
+    }
+
+    /// Changes a page or makes it; what it was before, if that is asked for.
+    fn overwrite(&mut self, index: u64, from: usize, bytes: &[u8], cached_in: u32, replaces_old: bool) -> Option<Old> {
+        match self.pages.entry(index) {
             Entry::Vacant(slot) => {
                 slot.insert(Page { block: Block::containing(from, bytes), cached_in });
-                outcome.fresh = true;
                 Some(Old::Hole)
             }
             Entry::Occupied(slot) => {
                 let page = slot.into_mut();
                 page.cached_in = cached_in;
-                // A write on its way to the device counts as arrived once another follows it: it may have, and the next one may have
-                // touched other sectors of the page.
-                let dirty = self.dirty.get(&index).is_some_and(|dirty| !matches!(dirty.stage, Stage::Sent(_)));
-                if stage.is_none() || dirty {
+                if !replaces_old {
                     page.block.write(from, bytes);
                     None
                 } else if bytes.len() == PAGE_BYTES {
@@ -184,26 +215,7 @@ impl FileData {
                     Some(Old::Block(old))
                 }
             }
-        };
-        let Some(stage) = stage else { return outcome };
-        let direct = matches!(stage, Stage::Sent(_));
-        match old {
-            Some(old) => {
-                outcome.dirtied = true;
-                outcome.allocated = direct && matches!(old, Old::Hole);
-                self.dirty.insert(index, Dirty { since, old, stage });
-            }
-            None => {
-                let dirty = self.dirty.get_mut(&index).expect("it was dirty before");
-                outcome.allocated = direct && matches!(dirty.old, Old::Hole);
-                outcome.dirtied = direct || dirty.stage != Stage::Cached;
-                if dirty.stage != Stage::Cached {
-                    dirty.since = since;
-                }
-                dirty.stage = stage;
-            }
         }
-        outcome
     }
 
     /// Sets the size; what lies beyond is gone, also for the device.

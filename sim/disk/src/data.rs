@@ -3,11 +3,11 @@
 use corral_core::Nanos;
 
 use crate::block::PAGE;
-use crate::content::{FileData, Removed, Target, pages_of};
+use crate::content::{Removed, Target, pages_of};
 use crate::errno::{Errno, Outcome};
 use crate::fault::heal;
 use crate::inode::InodeNumber;
-use crate::journal::Change;
+use crate::journal::{Change, SizeBefore};
 use crate::state::{Moment, State};
 
 /// Largest file: 16 TiB less a block, as ext4 with blocks of 4 KiB.
@@ -34,7 +34,7 @@ impl State {
         let count = self.fitting(number, path, offset, bytes.len() as u64)?;
         let bytes = &bytes[..count as usize];
         if done.is_some() {
-            self.keep_zeroed_parts(number, offset, count, now.kernel);
+            self.commit_zeroed(number, offset / PAGE..(offset + count).div_ceil(PAGE), now.kernel);
         }
         self.write_pages(number, offset, bytes, done, now)?;
         let sector = u64::from(self.options.sector_bytes);
@@ -60,7 +60,7 @@ impl State {
             None => Target::Cache { boot, since },
         };
         let data = self.inodes.get_mut(&number).expect("whoever writes holds it").as_file_mut()?;
-        let mut allocated = Vec::new();
+        let (mut allocated, mut flushed) = (Vec::new(), false);
         let mut rest = bytes;
         for (page, from, to) in pages_of(offset, bytes.len() as u64) {
             let (here, after) = rest.split_at(to - from);
@@ -70,6 +70,7 @@ impl State {
             if write.allocated {
                 allocated.push(page);
             }
+            flushed |= write.flushed;
             if write.dirtied {
                 match done {
                     Some(done) => drop(self.sent_notes.insert((done, number, page))),
@@ -82,7 +83,11 @@ impl State {
             // A direct write past the end makes the size follow, in the same entry as the allocation.
             data.durable_size = durable_size.max(end);
             let sequence = self.push(now, Change::Allocated { inode: number, pages: allocated, durable_size });
-            self.file_mut(number)?.metadata_sequence = sequence;
+            let data = self.file_mut(number)?;
+            data.metadata_sequence = sequence;
+            if flushed {
+                data.flush_sequence = sequence;
+            }
         }
         if self.cached_notes.len() > self.notes_limit.max(NOTES_LIMIT) {
             self.sweep_notes();
@@ -115,15 +120,6 @@ impl State {
         Ok(len)
     }
 
-    /// A direct write lands in a block whose rest was zeroed by an operation that is not committed: see [`State::commit_removals`].
-    fn keep_zeroed_parts(&mut self, number: InodeNumber, offset: u64, len: u64, at: Nanos) {
-        let touches =
-            |data: &FileData| data.zeroed.range(offset / PAGE..(offset + len).div_ceil(PAGE)).next().is_some();
-        if self.inode(number).as_file().is_ok_and(touches) {
-            self.commit_removals(number, at);
-        }
-    }
-
     fn sweep_notes(&mut self) {
         let inodes = &self.inodes;
         self.cached_notes.retain(|&(since, number, page)| {
@@ -140,9 +136,11 @@ impl State {
         }
         let data = self.file_mut(number)?;
         if data.size != size {
+            data.resizes += 1;
             let durable_size = std::mem::replace(&mut data.durable_size, size);
+            let before = SizeBefore { durable_size, ordinal: data.resizes };
             let removed = data.resize(size);
-            self.note_removed(number, durable_size, removed, now)?;
+            self.note_removed(number, Some(before), removed, now)?;
         }
         self.touch(number, true, now);
         Ok(())
@@ -153,22 +151,26 @@ impl State {
         if len == 0 || offset.checked_add(len).is_none_or(|end| end > i64::MAX as u64) {
             return Err(Errno::EINVAL);
         }
-        let data = self.file_mut(number)?;
-        let durable_size = data.durable_size;
-        let removed = data.punch(offset, len);
+        let removed = self.file_mut(number)?.punch(offset, len);
         if !removed.is_empty() {
-            self.note_removed(number, durable_size, removed, now)?;
+            self.note_removed(number, None, removed, now)?;
         }
         self.touch(number, true, now);
         Ok(())
     }
 
-    fn note_removed(&mut self, number: InodeNumber, durable_size: u64, removed: Removed, now: Moment) -> Outcome<()> {
+    fn note_removed(
+        &mut self,
+        number: InodeNumber,
+        size: Option<SizeBefore>,
+        removed: Removed,
+        now: Moment,
+    ) -> Outcome<()> {
         self.used_pages -= removed.pages.len() as u64;
         let committed = self.pending.committed();
         let zeroed: Vec<u64> = removed.zeroed().collect();
         let takes = !removed.is_empty();
-        let sequence = self.push(now, Change::Resized { inode: number, durable_size, removed });
+        let sequence = self.push(now, Change::Resized { inode: number, size, removed });
         let data = self.file_mut(number)?;
         data.metadata_sequence = sequence;
         if takes {

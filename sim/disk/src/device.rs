@@ -13,6 +13,7 @@ use crate::disk::Disk;
 use crate::errno::{Errno, Outcome};
 use crate::fault::{Access, FaultKind};
 use crate::inode::{InodeNumber, Kind};
+use crate::journal::SyncedSize;
 use crate::state::{Moment, State};
 
 /// What an operation on names takes at least and at most: a few microseconds of the kernel's work in memory; the journal is written later.
@@ -155,6 +156,7 @@ impl Disk {
 struct SyncPlan {
     inode: InodeNumber,
     called_at: Nanos,
+    size: SyncedSize,
     /// The last journal entry that it commits.
     upto: u64,
     accesses: u64,
@@ -166,20 +168,22 @@ struct SyncPlan {
 impl SyncPlan {
     fn of(state: &State, inode: InodeNumber, data_only: bool, now: Moment) -> SyncPlan {
         let committed = state.pending.committed();
-        let (dirty, needs_metadata) = match &state.inode(inode).kind {
+        let (dirty, size, needs_metadata) = match &state.inode(inode).kind {
             Kind::File(data) => {
                 let cached = || data.dirty.values().filter(|dirty| dirty.stage == Stage::Cached);
                 let grows = data.size > data.durable_size
                     || cached().any(|dirty| matches!(dirty.old, crate::content::Old::Hole));
-                (cached().count() as u64, grows || data.metadata_sequence > committed)
+                let size = SyncedSize { size: data.size, resizes: data.resizes };
+                (cached().count() as u64, size, grows || data.metadata_sequence > committed)
             }
-            Kind::Directory(_) => (0, true),
+            Kind::Directory(_) => (0, SyncedSize::default(), true),
         };
         // Without a change that is needed to find the data, fdatasync leaves the journal alone, and new times may be lost.
         let commits = (!data_only || needs_metadata) && state.pending.len() > 0;
         SyncPlan {
             inode,
             called_at: now.kernel,
+            size,
             upto: if commits { state.pending.last() } else { committed },
             // The data, then the journal with its flush; with nothing to write still a flush.
             accesses: (u64::from(dirty > 0) + u64::from(commits)).max(1),
@@ -211,7 +215,7 @@ impl State {
         if fails {
             return Err(Errno::EIO);
         }
-        self.synced(plan.inode, plan.called_at, plan.upto);
+        self.synced(plan.inode, plan.size, plan.called_at, plan.upto);
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::content::Old;
 use crate::errno::{Errno, Outcome};
 use crate::fault::{Defect, FaultId, FaultKind, FaultRule};
 use crate::inode::{InodeNumber, Kind, Metadata, ROOT};
+use crate::journal::SyncedSize;
 use crate::names::DirEntry;
 use crate::options::DiskOptions;
 use crate::path::NormalPath;
@@ -207,7 +208,9 @@ impl Disk {
             if state.write(inode, path, 0, content, None, now)? < content.len() {
                 return Err(Errno::ENOSPC);
             }
-            state.synced(inode, now.kernel, state.pending.last());
+            let data = state.file_mut(inode)?;
+            let size = SyncedSize { size: data.size, resizes: data.resizes };
+            state.synced(inode, size, now.kernel, state.pending.last());
             Ok(())
         })
     }

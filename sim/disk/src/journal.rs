@@ -28,12 +28,28 @@ pub(crate) enum Change {
         to_name: String,
         replaced: Option<InodeNumber>,
     },
-    /// A truncation, an extension or a punched hole, with the size the journal had before.
-    Resized { inode: InodeNumber, durable_size: u64, removed: Removed },
+    /// A truncation or an extension, or a punched hole, which leaves the size alone.
+    Resized { inode: InodeNumber, size: Option<SizeBefore>, removed: Removed },
     /// Blocks allocated by a direct write, with the size the journal had before.
     Allocated { inode: InodeNumber, pages: Vec<u64>, durable_size: u64 },
     /// New times: the previous ones.
     Touched { inode: InodeNumber, times: Times },
+}
+
+/// The size that the journal had before it was set.
+#[derive(Debug)]
+pub(crate) struct SizeBefore {
+    pub(crate) durable_size: u64,
+    /// Which setting of the file's size it was, from 1.
+    pub(crate) ordinal: u64,
+}
+
+/// A file's size when it was synced.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SyncedSize {
+    pub(crate) size: u64,
+    /// How many times the size had been set.
+    pub(crate) resizes: u64,
 }
 
 #[derive(Debug)]
@@ -123,11 +139,13 @@ impl State {
         self.flush_device(at);
     }
 
-    /// Commits what took pages of this file away: done before content of the file becomes durable by another way than the journal's, so
-    /// that taking the removal back cannot undo that content. As if somebody had called sync in between.
-    pub(crate) fn commit_removals(&mut self, number: InodeNumber, at: Nanos) {
+    /// To be called before pages become durable by another way than the journal's. If an entry that is not committed zeroed a part of one
+    /// of them, that entry is committed now, as if somebody had called sync: the block stays the same, so taking the zeroes back later would
+    /// mix the new content with what was there before them.
+    pub(crate) fn commit_zeroed(&mut self, number: InodeNumber, pages: impl IntoIterator<Item = u64>, at: Nanos) {
         if let Some(Kind::File(data)) = self.inodes.get(&number).map(|inode| &inode.kind)
             && data.removal_sequence > self.pending.committed()
+            && pages.into_iter().any(|page| data.zeroed.contains(&page))
         {
             let upto = data.removal_sequence;
             self.commit(upto, at);
@@ -167,7 +185,7 @@ impl State {
                     dirty.stage = Stage::Failed;
                     data.writeback_failed = true;
                 } else {
-                    self.commit_removals(number, now);
+                    self.commit_zeroed(number, [page], now);
                     self.file_mut(number).expect("a file").clean(page);
                 }
             }
@@ -208,18 +226,22 @@ impl State {
             return;
         }
         // Not a flush of the device: nothing waits for it.
-        self.commit_removals(number, Nanos::ZERO);
+        self.commit_zeroed(number, cached.iter().copied(), Nanos::ZERO);
         let data = self.file_mut(number).expect("a file, as seen above");
         cached.into_iter().for_each(|page| data.clean(page));
+        data.durable_size = data.size;
     }
 
-    /// What fsync promises when it returns: the pages dirtied until it was called, and the journal as it was then.
-    pub(crate) fn synced(&mut self, number: InodeNumber, called_at: Nanos, upto: u64) {
+    /// What fsync promises when it returns: the pages dirtied until it was called, the size and the journal as they were then.
+    pub(crate) fn synced(&mut self, number: InodeNumber, size: SyncedSize, called_at: Nanos, upto: u64) {
+        let mut upto = upto;
         if let Kind::File(data) = &mut self.inode_mut(number).kind {
+            upto = upto.max(data.flush_sequence);
             let done = |dirty: &crate::content::Dirty| dirty.since <= called_at && dirty.stage == Stage::Cached;
             let pages: Vec<u64> = data.dirty.iter().filter(|(_, dirty)| done(dirty)).map(|(&page, _)| page).collect();
             pages.into_iter().for_each(|page| data.clean(page));
         }
+        self.keep_size(number, size, upto);
         // What was truncated away while the sync was under way had been written all the same, if the truncation is lost.
         for removed in self.pending.removals_after(number, upto) {
             for (_, dirty) in removed.pages.values_mut() {
@@ -229,6 +251,34 @@ impl State {
             }
         }
         self.commit(upto, called_at);
+    }
+
+    /// A synced size survives, whichever of the entries after `upto` are lost: none of them shrank the file, up to the first that set its size
+    /// since. (What grew the file may have been punched out again, so that no page tells its size.)
+    fn keep_size(&mut self, number: InodeNumber, synced: SyncedSize, upto: u64) {
+        let Kind::File(data) = &mut self.inodes.get_mut(&number).expect("it is open").kind else { return };
+        let since = self.pending.entries.partition_point(|entry| entry.sequence <= upto);
+        let later = self.pending.entries.range_mut(since..).map(|entry| &mut entry.change);
+        let mut sizes = Vec::new();
+        let mut set_again = false;
+        for change in later {
+            match change {
+                Change::Allocated { inode, durable_size, .. } if *inode == number => sizes.push(durable_size),
+                Change::Resized { inode, size: Some(before), .. } if *inode == number => {
+                    set_again = before.ordinal == synced.resizes + 1;
+                    sizes.extend(set_again.then_some(&mut before.durable_size));
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if data.resizes == synced.resizes {
+            data.durable_size = data.durable_size.max(synced.size);
+        } else if !set_again {
+            // The size was set again, and that is committed.
+            return;
+        }
+        sizes.into_iter().for_each(|size| *size = synced.size.max(*size));
     }
 
     /// Takes a change back.
@@ -248,8 +298,8 @@ impl State {
                 }
             }
             // The inode may be gone by now: the removal of its last name was committed, and its last handle closed later.
-            Change::Resized { inode, durable_size, removed } => self.undo_in_file(inode, |data| {
-                data.durable_size = durable_size;
+            Change::Resized { inode, size, removed } => self.undo_in_file(inode, |data| {
+                data.durable_size = size.map_or(data.durable_size, |size| size.durable_size);
                 data.put_back(removed);
             }),
             Change::Allocated { inode, pages, durable_size } => self.undo_in_file(inode, |data| {
