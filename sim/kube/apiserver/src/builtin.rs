@@ -6,7 +6,7 @@
 mod clean;
 mod columns;
 mod configuration;
-mod merge;
+mod fields;
 mod nodes;
 mod pods;
 mod services;
@@ -16,7 +16,7 @@ mod workloads;
 
 pub(crate) use clean::clean;
 pub(crate) use columns::{Cell, columns};
-pub(crate) use merge::{ListMerge, MergeRules};
+pub(crate) use fields::{ListMerge, MergeRules, Types};
 pub(crate) use pods::grace_seconds;
 pub(crate) use table::KINDS;
 

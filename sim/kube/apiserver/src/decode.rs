@@ -127,7 +127,7 @@ fn check_type(resource: &Resource, object: &mut Map<String, Value>) -> Result<()
                 return Err(ApiError::invalid(&resource.group, &kind, name, vec![cause]));
             }
         }
-        Model::Builtin(_) => {
+        Model::Builtin(..) => {
             if !version.is_empty() && version != expected {
                 let why = format!(
                     "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\""
@@ -165,8 +165,8 @@ pub(crate) fn shape(
                 object.insert("apiVersion".into(), version.storage_api_version.clone().into());
             }
         }
-        Model::Builtin(model) => {
-            crate::builtin::clean(resource, object, unknown)?;
+        Model::Builtin(model, types) => {
+            crate::builtin::clean(resource, types, object, unknown)?;
             (model.defaults)(object);
         }
     }

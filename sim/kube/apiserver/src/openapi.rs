@@ -8,7 +8,8 @@ use crate::error::ApiError;
 use crate::registry::Registry;
 use crate::resource::{Resource, api_version};
 
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Asked for with an `@` before the version, which is no valid media type to answer with.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// `/openapi/REST`.
 pub(crate) fn serve(registry: &Registry, rest: &str, accept: Option<&str>) -> Result<Answer, ApiError> {

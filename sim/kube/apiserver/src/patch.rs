@@ -5,16 +5,17 @@ mod strategic;
 
 use serde_json::Value;
 
+use crate::builtin::MergeRules;
 use crate::decode::{json_error, media_type};
 use crate::error::ApiError;
-use crate::resource::Resource;
+use crate::resource::{Model, Resource};
 
 /// A patch, ready to be applied as often as needed.
 #[derive(Clone, Debug)]
 pub(crate) enum Patch {
     Json(Vec<json_patch::Operation>),
     Merge(Value),
-    Strategic(Value, &'static str),
+    Strategic(Value, MergeRules),
 }
 
 impl Patch {
@@ -30,17 +31,17 @@ impl Patch {
                 "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
             )),
         };
-        match (media_type(content_type), resource.builtin_model()) {
+        match (media_type(content_type), &resource.model) {
             ("application/json-patch+json", _) => Ok(Patch::Json(json_patch::decode(parse()?)?)),
             ("application/merge-patch+json", _) => Ok(Patch::Merge(object(parse()?)?)),
-            ("application/strategic-merge-patch+json", Some(model)) => {
-                Ok(Patch::Strategic(object(parse()?)?, model.kind))
+            ("application/strategic-merge-patch+json", Model::Builtin(model, types)) => {
+                Ok(Patch::Strategic(object(parse()?)?, MergeRules::of_kind(types, model.kind)))
             }
             (_, model) => Err(ApiError::unsupported_media_type(match model {
-                Some(_) => {
+                Model::Builtin(..) => {
                     "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
                 }
-                None => "application/json-patch+json, application/merge-patch+json",
+                Model::Custom(_) => "application/json-patch+json, application/merge-patch+json",
             })),
         }
     }
@@ -57,7 +58,7 @@ impl Patch {
         match self {
             Patch::Json(operations) => json_patch::apply(&mut patched, operations)?,
             Patch::Merge(patch) => merge(&mut patched, patch),
-            Patch::Strategic(patch, kind) => strategic::merge(&mut patched, patch, kind)?,
+            Patch::Strategic(patch, rules) => strategic::merge(&mut patched, patch, rules)?,
         }
         Ok(patched)
     }

@@ -205,16 +205,14 @@ pub(crate) fn render(call: &Call, listing: &Listing) -> Result<Answer, ApiError>
         Form::Plain => {
             let size: usize = listing.items.iter().map(|item| item.record.bytes.len() + 1).sum();
             let mut buffer = Vec::with_capacity(size + 256);
-            let head = json!([resource.list_kind, resource.api_version()]);
-            buffer.extend_from_slice(
-                format!(
-                    r#"{{"kind":{},"apiVersion":{},"metadata":{},"items":["#,
-                    head[0],
-                    head[1],
-                    listing.meta.json()
-                )
-                .as_bytes(),
-            );
+            let mut meta = listing.meta.json();
+            if resource.custom().is_some() && listing.meta.continue_token.is_empty() {
+                // Lists of custom resources show the token even when there is none.
+                meta["continue"] = "".into();
+            }
+            let (kind, version) = (as_json(&resource.list_kind), as_json(&resource.api_version()));
+            let head = format!(r#"{{"kind":{kind},"apiVersion":{version},"metadata":{meta},"items":["#);
+            buffer.extend_from_slice(head.as_bytes());
             for (index, item) in listing.items.iter().enumerate() {
                 if index > 0 {
                     buffer.push(b',');

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::builtin::KINDS;
+use crate::builtin::{KINDS, Types};
 use crate::crd;
 use crate::resource::Resource;
 use crate::store::Object;
@@ -33,8 +33,9 @@ impl Registry {
     /// The built-in kinds.
     pub fn builtin() -> Registry {
         let mut registry = Registry::default();
+        let types = Types::new();
         for kind in KINDS {
-            registry.add(Arc::new(Resource::builtin(kind)));
+            registry.add(Arc::new(Resource::builtin(kind, &types)));
         }
         registry
     }

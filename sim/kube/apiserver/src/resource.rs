@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::builtin::Builtin;
+use crate::builtin::{Builtin, Types};
 use crate::crd::CustomVersion;
 use crate::error::{ApiError, json, qualified};
 
@@ -12,7 +12,7 @@ use crate::error::{ApiError, json, qualified};
 #[derive(Clone, Debug)]
 pub(crate) enum Model {
     /// A kind of Kubernetes itself.
-    Builtin(&'static Builtin),
+    Builtin(&'static Builtin, Arc<Types>),
     /// A version of a custom resource.
     Custom(Arc<CustomVersion>),
 }
@@ -50,7 +50,7 @@ pub(crate) enum Generation {
 }
 
 impl Resource {
-    pub fn builtin(model: &'static Builtin) -> Resource {
+    pub fn builtin(model: &'static Builtin, types: &Arc<Types>) -> Resource {
         Resource {
             group: model.group.into(),
             version: model.version.into(),
@@ -63,7 +63,7 @@ impl Resource {
             namespaced: model.namespaced,
             key: Arc::from(qualified(model.plural, model.group)),
             head: head(model.kind, model.group, model.version),
-            model: Model::Builtin(model),
+            model: Model::Builtin(model, types.clone()),
         }
     }
 
@@ -75,21 +75,21 @@ impl Resource {
     pub fn custom(&self) -> Option<&Arc<CustomVersion>> {
         match &self.model {
             Model::Custom(version) => Some(version),
-            Model::Builtin(_) => None,
+            Model::Builtin(..) => None,
         }
     }
 
     pub fn builtin_model(&self) -> Option<&'static Builtin> {
         match &self.model {
             Model::Custom(_) => None,
-            Model::Builtin(model) => Some(model),
+            Model::Builtin(model, _) => Some(model),
         }
     }
 
     /// Whether `/status` exists.
     pub fn has_status(&self) -> bool {
         match &self.model {
-            Model::Builtin(model) => model.has_subresource("status"),
+            Model::Builtin(model, _) => model.has_subresource("status"),
             Model::Custom(version) => version.status_subresource,
         }
     }
@@ -97,7 +97,7 @@ impl Resource {
     /// Whether a subresource exists.
     pub fn has_subresource(&self, name: &str) -> bool {
         match &self.model {
-            Model::Builtin(model) => model.has_subresource(name),
+            Model::Builtin(model, _) => model.has_subresource(name),
             Model::Custom(version) => match name {
                 "status" => version.status_subresource,
                 "scale" => version.scale.is_some(),
@@ -108,7 +108,7 @@ impl Resource {
 
     pub fn generation(&self) -> Generation {
         match &self.model {
-            Model::Builtin(model) => model.generation,
+            Model::Builtin(model, _) => model.generation,
             Model::Custom(_) => Generation::Content,
         }
     }
@@ -131,7 +131,7 @@ impl Resource {
     /// Whether a field can stand in a field selector, beside name and namespace.
     pub fn has_field(&self, path: &str) -> bool {
         match &self.model {
-            Model::Builtin(model) => model.fields.contains(&path),
+            Model::Builtin(model, _) => model.fields.contains(&path),
             Model::Custom(version) => version.selectable_fields.iter().any(|field| field == path),
         }
     }

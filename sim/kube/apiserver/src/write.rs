@@ -36,7 +36,7 @@ fn validate(call: &Call, object: &Map<String, Value>, old: Option<&Map<String, V
     meta::validate(resource, object, &mut causes);
     match &resource.model {
         Model::Custom(version) => version.schema.validate_root(object, &mut causes),
-        Model::Builtin(model) => (model.validate)(object, old, &mut causes),
+        Model::Builtin(model, _) => (model.validate)(object, old, &mut causes),
     }
     if resource.group == "admissionregistration.k8s.io" {
         call.inner.validate_webhook_urls(object, &mut causes);

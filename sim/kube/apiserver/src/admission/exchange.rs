@@ -27,22 +27,23 @@ pub(super) enum Refusal {
     Denied(ApiError),
     /// It could not be asked.
     Failed(String),
+    /// It answered, and that was no answer.
+    Invalid(String),
 }
 
 impl Refusal {
     /// A failure counts unless the hook's policy is to ignore it.
     pub fn unless_ignored(self, hook: &Hook) -> Result<(), ApiError> {
-        match self {
-            Refusal::Denied(error) => Err(error),
-            Refusal::Failed(why) if hook.ignore_failure => {
-                tracing::warn!(webhook = %hook.name, %why, "failed calling webhook, failing open");
-                Ok(())
-            }
-            Refusal::Failed(why) => {
-                let name = &hook.name;
-                Err(ApiError::internal(format!("failed calling webhook \"{name}\": failed to call webhook: {why}")))
-            }
+        let why = match self {
+            Refusal::Denied(error) => return Err(error),
+            Refusal::Failed(why) => format!("failed to call webhook: {why}"),
+            Refusal::Invalid(why) => format!("received invalid webhook response: {why}"),
+        };
+        if hook.ignore_failure {
+            tracing::warn!(webhook = %hook.name, %why, "failed calling webhook, failing open");
+            return Ok(());
         }
+        Err(ApiError::internal(format!("failed calling webhook \"{}\": {why}", hook.name)))
     }
 }
 
@@ -135,13 +136,12 @@ async fn exchange(inner: &Inner, url: &str, body: String) -> Result<Value, Strin
         .header(header::USER_AGENT, "kube-apiserver-admission")
         .body(host::http::full(body))
         .map_err(|error| failed(error.to_string()))?;
-    let response = inner.http.send(request).await.map_err(|error| failed(error.to_string()))?;
+    let response = inner.http.send(request).await.map_err(|error| failed(in_gos_words(&error)))?;
     let status = response.status().as_u16();
     let bytes =
         host::http::collect(response.into_body(), ANSWER_LIMIT).await.map_err(|error| failed(error.to_string()))?;
     if status != 200 {
-        let said = crate::error::json(&String::from_utf8_lossy(&bytes));
-        return Err(format!("an error on the server ({said}) has prevented the request from succeeding"));
+        return Err("an error on the server (\"unknown\") has prevented the request from succeeding".into());
     }
     let answer: Value = serde_json::from_slice(&bytes).map_err(|error| {
         format!("couldn't get version/kind; json parse error: {}", crate::decode::json_error(&error))
@@ -152,8 +152,31 @@ async fn exchange(inner: &Inner, url: &str, body: String) -> Result<Value, Strin
     Ok(answer)
 }
 
+/// What Go's client says of a connection: people and programs match on it.
+fn in_gos_words(error: &host::http::Error) -> String {
+    use host::http::Error;
+    use std::io::ErrorKind;
+    match error {
+        Error::Resolve { host, .. } => {
+            format!("dial tcp: lookup {}: no such host", host.split(':').next().unwrap_or(host))
+        }
+        Error::Connect { authority, error } => {
+            let why = match error.kind() {
+                ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+                ErrorKind::HostUnreachable => "no route to host".to_owned(),
+                ErrorKind::TimedOut => "connection timed out".to_owned(),
+                _ => error.to_string(),
+            };
+            format!("dial tcp {authority}: connect: {why}")
+        }
+        Error::ConnectTimeout { authority } => format!("dial tcp {authority}: i/o timeout"),
+        Error::Transfer(_) => "EOF".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 fn judge(hook: &Hook, uid: &str, answer: &Value) -> Result<Verdict, Refusal> {
-    let failed = |why: String| Err(Refusal::Failed(why));
+    let failed = |why: String| Err(Refusal::Invalid(why));
     let text = |pointer: &str| answer.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     if text("/kind") != "AdmissionReview" || text("/apiVersion") != "admission.k8s.io/v1" {
         let (kind, version) = (text("/kind"), text("/apiVersion"));

@@ -6,27 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::{Surroundings, at, default, existing, object};
 use crate::error::{ApiError, Cause};
-use crate::quantity;
-
-fn canonical(map: Option<&mut Map<String, Value>>) {
-    for amount in map.into_iter().flatten().map(|(_, amount)| amount) {
-        if let Some(text) = quantity::canonical(amount) {
-            *amount = text.into();
-        }
-    }
-}
 
 /// Defaults of a claim.
 pub(super) fn claim_defaults(claim: &mut Map<String, Value>) {
     if let Some(spec) = existing(claim, "spec") {
         default(spec, "volumeMode", "Filesystem");
-        if let Some(resources) = existing(spec, "resources") {
-            canonical(existing(resources, "requests"));
-        }
     }
     if let Some(status) = object(claim, "status") {
         default(status, "phase", "Pending");
-        canonical(existing(status, "capacity"));
     }
 }
 
@@ -77,7 +64,6 @@ pub(super) fn volume_defaults(volume: &mut Map<String, Value>) {
     if let Some(spec) = existing(volume, "spec") {
         default(spec, "persistentVolumeReclaimPolicy", "Retain");
         default(spec, "volumeMode", "Filesystem");
-        canonical(existing(spec, "capacity"));
         if let Some(path) = existing(spec, "hostPath") {
             default(path, "type", "");
         }

@@ -8,13 +8,12 @@ use crate::builtin::{ListMerge, MergeRules};
 use crate::error::ApiError;
 
 /// Merges a patch into an object of a built-in kind.
-pub(crate) fn merge(target: &mut Value, patch: &Value, kind: &str) -> Result<(), ApiError> {
-    let rules = MergeRules::of_kind(kind);
+pub(crate) fn merge(target: &mut Value, patch: &Value, rules: &MergeRules) -> Result<(), ApiError> {
     let Value::Object(patch) = patch else { return Err(ApiError::patch_failed()) };
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    merge_map(target.as_object_mut().expect("made an object above"), patch, &rules)
+    merge_map(target.as_object_mut().expect("made an object above"), patch, rules)
 }
 
 fn directive(patch: &Map<String, Value>) -> Option<&str> {
@@ -91,7 +90,7 @@ fn merge_field(
                     *place = Value::Array(Vec::new());
                 }
                 let Some(list) = place.as_array_mut() else { return Err(ApiError::patch_failed()) };
-                merge_list(list, changes, &key, &rules.field(name))?;
+                merge_list(list, changes, key, &rules.field(name))?;
             }
         },
         plain => drop(target.insert(name.to_owned(), plain.clone())),
@@ -138,7 +137,7 @@ fn merge_list(list: &mut Vec<Value>, changes: &[Value], key: &str, rules: &Merge
 /// Orders a list as the patch has it; what the patch does not name keeps its place behind what it followed.
 fn set_order(list: &mut Vec<Value>, order: &[Value], merge: &ListMerge) {
     let id = |item: &Value| match merge {
-        ListMerge::Key(key) => item.get(key).cloned().unwrap_or_default(),
+        ListMerge::Key(key) => item.get(*key).cloned().unwrap_or_default(),
         _ => item.clone(),
     };
     let wanted: Vec<Value> = order.iter().map(id).collect();
@@ -157,11 +156,12 @@ fn set_order(list: &mut Vec<Value>, order: &[Value], merge: &ListMerge) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builtin::Types;
     use serde_json::json;
 
-    fn merged(target: Value, patch: Value, kind: &str) -> Value {
+    fn merged(target: Value, patch: Value, kind: &'static str) -> Value {
         let mut target = target;
-        merge(&mut target, &patch, kind).expect("applies");
+        merge(&mut target, &patch, &MergeRules::of_kind(&Types::new(), kind)).expect("applies");
         target
     }
 

@@ -107,7 +107,7 @@ fn fill_in(call: &mut Call, object: &mut Map<String, Value>) -> Result<(), ApiEr
                 object.remove("status");
             }
         }
-        Model::Builtin(model) => {
+        Model::Builtin(model, _) => {
             (model.prepare)(object, &*call.inner)?;
             (model.defaults)(object);
             if let Some(finalizer) = model.finalizer {

@@ -143,7 +143,7 @@ struct ScalePaths {
 fn scale_paths(call: &Call) -> Result<ScalePaths, ApiError> {
     let path = |text: &str| text.split('.').map(str::to_owned).collect::<Vec<_>>();
     match &call.resource.model {
-        Model::Builtin(_) => {
+        Model::Builtin(..) => {
             Ok(ScalePaths { spec: path("spec.replicas"), status: path("status.replicas"), selector: None })
         }
         Model::Custom(version) => {

@@ -171,7 +171,7 @@ fn apply_strategy(call: &Call, object: &mut Map<String, Value>, old: &Map<String
     meta::of_mut(object).insert("resourceVersion".into(), version);
     match (call.subresource.as_str(), &call.resource.model) {
         ("status", Model::Custom(_)) => keep_all_but_status(object, old),
-        ("status", Model::Builtin(model)) => {
+        ("status", Model::Builtin(model, _)) => {
             let metadata = object.remove("metadata").expect("a decoded object has metadata");
             keep_all_but_status(object, old);
             object.insert("metadata".into(), metadata);
@@ -187,7 +187,7 @@ fn apply_strategy(call: &Call, object: &mut Map<String, Value>, old: &Map<String
             if call.resource.has_status() {
                 restore(object, old, "status");
             }
-            if let Model::Builtin(model) = model {
+            if let Model::Builtin(model, _) = model {
                 (model.prepare_update)(object, old, &*call.inner);
                 (model.defaults)(object);
             }
