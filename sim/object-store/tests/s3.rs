@@ -1,11 +1,13 @@
-//! The S3-like server, asked over HTTP as its clients ask it.
+//! The S3-like server, asked over HTTP as its clients ask it, in both worlds.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use corral_object_store::{BucketStore, Effect, ErrorCode, Fault, OperationKind, s3};
 use host::http::{Client, full};
+use host::journal::Event;
 use host::net::{TcpListener, TcpStream};
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -16,6 +18,12 @@ struct Bench {
     store: Arc<BucketStore>,
     client: Client,
     address: String,
+}
+
+/// Runs a test over real TCP, and in a simulated world.
+fn in_both_worlds<F: Future<Output = ()> + Send + 'static>(test: impl Fn() -> F) {
+    host::real::block_on(test());
+    corral_core::run(corral_core::Options::new(1), test()).unwrap();
 }
 
 struct Answer {
@@ -87,7 +95,7 @@ impl Bench {
 
 #[test]
 fn objects_are_stored_read_in_parts_and_deleted() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let stored = bench.put("a/key%20with%20spaces", b"0123456789").await;
         assert_eq!(stored.status, StatusCode::OK);
@@ -123,7 +131,7 @@ fn objects_are_stored_read_in_parts_and_deleted() {
 
 #[test]
 fn buckets_are_created_listed_and_removed_when_empty() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         assert_eq!(bench.send(Method::PUT, "/other", b"").await.status, StatusCode::OK);
         assert_eq!(bench.send(Method::PUT, "/other", b"").await.elements("Code"), ["BucketAlreadyOwnedByYou"]);
@@ -140,7 +148,7 @@ fn buckets_are_created_listed_and_removed_when_empty() {
 
 #[test]
 fn lists_know_prefix_delimiter_start_and_pages() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         for key in ["v/a/1", "v/a/2", "v/b/1", "v/c", "w&<x"] {
             bench.store.insert("b", key, "content");
@@ -181,7 +189,7 @@ fn lists_know_prefix_delimiter_start_and_pages() {
 
 #[test]
 fn what_is_not_modelled_is_refused_by_name() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         assert_eq!(bench.send(Method::POST, "/b/k?uploads", b"").await.elements("Code"), ["NotImplemented"]);
         assert_eq!(bench.send(Method::POST, "/b/k", b"").await.elements("Code"), ["MethodNotAllowed"]);
@@ -196,7 +204,7 @@ fn what_is_not_modelled_is_refused_by_name() {
 
 #[test]
 fn an_announced_checksum_is_verified() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let put = |sum: String| {
@@ -212,7 +220,7 @@ fn an_announced_checksum_is_verified() {
 
 #[test]
 fn refused_operations_have_no_effect_and_faults_can_be_counted_aimed_and_healed() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let fault =
             Fault::new(Effect::Refuse(ErrorCode::SlowDown)).on([OperationKind::Put]).key("b/locks/*").at_most(2);
@@ -238,7 +246,7 @@ fn refused_operations_have_no_effect_and_faults_can_be_counted_aimed_and_healed(
 
 #[test]
 fn slowness_is_a_fixed_time_and_a_bandwidth() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let slow = Effect::Slow { per_operation: Duration::from_millis(20), bytes_per_second: Some(100_000) };
         bench.store.add_fault(Fault::new(slow));
@@ -253,7 +261,7 @@ fn slowness_is_a_fixed_time_and_a_bandwidth() {
 
 #[test]
 fn an_operation_that_is_never_answered_has_no_effect_but_a_swallowed_answer_has() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         for (effect, stored) in [(Effect::NeverAnswer, false), (Effect::SwallowAnswer, true)] {
             let bench = Bench::start().await;
             bench.fault(effect, OperationKind::Put);
@@ -266,7 +274,7 @@ fn an_operation_that_is_never_answered_has_no_effect_but_a_swallowed_answer_has(
 
 #[test]
 fn a_lost_answer_is_a_broken_connection_after_the_effect() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         bench.put("k", b"x").await;
         bench.fault(Effect::LoseAnswer, OperationKind::Delete);
@@ -277,7 +285,7 @@ fn a_lost_answer_is_a_broken_connection_after_the_effect() {
 
 #[test]
 fn a_cut_upload_stores_nothing_unless_the_store_is_that_bad() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         for keep in [false, true] {
             let bench = Bench::start().await;
             bench.fault(Effect::CutUpload { after_bytes: 3, keep }, OperationKind::Put);
@@ -289,7 +297,7 @@ fn a_cut_upload_stores_nothing_unless_the_store_is_that_bad() {
 
 #[test]
 fn a_client_that_leaves_in_the_middle_of_an_upload_stores_nothing() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let mut connection = TcpStream::connect(bench.address.parse().unwrap()).await.unwrap();
         connection.write_all(b"PUT /b/k HTTP/1.1\r\nHost: b\r\nContent-Length: 10\r\n\r\n0123").await.unwrap();
@@ -303,7 +311,7 @@ fn a_client_that_leaves_in_the_middle_of_an_upload_stores_nothing() {
 
 #[test]
 fn new_objects_may_be_listed_late_and_deleted_ones_for_longer() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         let window = Duration::from_millis(300);
         bench.put("old", b"x").await;
@@ -326,7 +334,7 @@ fn new_objects_may_be_listed_late_and_deleted_ones_for_longer() {
 
 #[test]
 fn a_list_may_be_empty_and_claim_success() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         bench.put("k", b"x").await;
         bench.fault(Effect::EmptyList, OperationKind::List);
@@ -338,7 +346,7 @@ fn a_list_may_be_empty_and_claim_success() {
 
 #[test]
 fn modification_times_have_whole_seconds_and_the_store_outlives_its_server() {
-    host::real::block_on(async {
+    in_both_worlds(|| async {
         let bench = Bench::start().await;
         bench.put("k", b"x").await;
         assert_eq!(bench.store.object("b", "k").expect("stored").modified.subsec_nanosecond(), 0);
@@ -350,4 +358,26 @@ fn modification_times_have_whole_seconds_and_the_store_outlives_its_server() {
         let views = again.store.objects("b", "");
         assert_eq!(views.iter().map(|view| view.key.as_str()).collect::<Vec<_>>(), ["k"]);
     });
+}
+
+#[test]
+fn what_changes_the_store_is_in_the_journal_and_so_is_what_should_have() {
+    let outcome = corral_core::run(corral_core::Options::new(1).keep_journal(), async {
+        let bench = Bench::start().await;
+        bench.put("k", b"abc").await;
+        bench.send(Method::GET, "/b/k", b"").await;
+        bench.fault(Effect::Refuse(ErrorCode::SlowDown), OperationKind::Put);
+        bench.put("k", b"abcdef").await;
+        bench.store.heal();
+        bench.fault(Effect::LoseAnswer, OperationKind::Delete);
+        bench.try_send(Method::DELETE, "/b/k", &[], b"").await.err().expect("the answer is lost");
+    });
+    let journal = outcome.journal.expect("it was asked for");
+    let mut operations = Vec::new();
+    for entry in journal.iter() {
+        if let Event::StoreOperation { verb, key, bytes, code } = entry.event {
+            operations.push(format!("{verb} {key} {bytes} {code}"));
+        }
+    }
+    assert_eq!(operations, ["put b/k 3 200", "put b/k 3 503", "delete b/k 0 204"]);
 }

@@ -280,7 +280,7 @@ impl Failure {
         };
         Self {
             code: "RequestError".to_owned(),
-            message: format!("send request failed {verb} {uri:?}: {error}"),
+            message: format!("send request failed {verb} {uri:?}: {}", dial_text(error)),
             status: None,
             retry: if reset { Retry::Never } else { Retry::Soon },
         }
@@ -313,6 +313,15 @@ impl std::fmt::Display for Failure {
             }
             None => writeln!(formatter, "AWS Error:  {} {}", self.code, self.message),
         }
+    }
+}
+
+/// Go's words for a connection that could not be made; people search logs for them.
+fn dial_text(error: &host::http::Error) -> String {
+    match error {
+        host::http::Error::Connect { authority, error } => format!("dial tcp {authority}: connect: {error}"),
+        host::http::Error::ConnectTimeout { authority } => format!("dial tcp {authority}: i/o timeout"),
+        other => other.to_string(),
     }
 }
 
