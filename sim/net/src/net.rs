@@ -1,5 +1,6 @@
 //! The network of a run: its tables behind one lock, and what can happen to them.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -99,6 +100,8 @@ pub struct Statistics {
 #[derive(Default)]
 struct After {
     first: Option<Waker>,
+    /// There is more than that.
+    is_more: bool,
     wake: Vec<Waker>,
     forget: Vec<Waker>,
     #[expect(clippy::vec_box, reason = "moved here as they are")]
@@ -109,6 +112,8 @@ struct After {
 pub(crate) struct Turn<'a> {
     pub(crate) net: &'a Arc<Net>,
     pub(crate) state: &'a mut State,
+    /// Time stands still during a turn; it is asked for at most once.
+    now: OnceCell<Nanos>,
 }
 
 /// Adds `self: &Arc<Net>` to the callbacks of a kernel.
@@ -172,18 +177,24 @@ impl Net {
     /// Runs `f` with the tables locked, then wakes whom it woke.
     pub(crate) fn turn<T>(self: &Arc<Self>, f: impl FnOnce(&mut Turn<'_>) -> T) -> T {
         let mut guard = self.state();
-        let result = f(&mut Turn { net: self, state: &mut guard });
-        let after = std::mem::take(&mut guard.after);
+        let result = f(&mut Turn { net: self, state: &mut guard, now: OnceCell::new() });
+        let first = guard.after.first.take();
+        let rest = guard.after.is_more.then(|| std::mem::take(&mut guard.after));
         drop(guard);
-        after.first.into_iter().chain(after.wake).for_each(Waker::wake);
-        drop((after.forget, after.freed));
+        if let Some(waker) = first {
+            waker.wake();
+        }
+        if let Some(after) = rest {
+            after.wake.into_iter().for_each(Waker::wake);
+            drop((after.forget, after.freed));
+        }
         result
     }
 }
 
 impl Turn<'_> {
     pub(crate) fn now(&self) -> Nanos {
-        self.net.queue.now()
+        *self.now.get_or_init(|| self.net.queue.now())
     }
 
     pub(crate) fn schedule(&self, at: Nanos, happening: Happening) -> Ticket {
@@ -216,14 +227,20 @@ impl Turn<'_> {
         let after = &mut self.state.after;
         match (waker, &after.first) {
             (Some(waker), None) => after.first = Some(waker),
-            (Some(waker), Some(_)) => after.wake.push(waker),
+            (Some(waker), Some(_)) => {
+                after.is_more = true;
+                after.wake.push(waker);
+            }
             (None, _) => {}
         }
     }
 
     /// Drops once the lock is released.
     pub(crate) fn forget(&mut self, waker: Option<Waker>) {
-        self.state.after.forget.extend(waker);
+        if let Some(waker) = waker {
+            self.state.after.is_more = true;
+            self.state.after.forget.push(waker);
+        }
     }
 
     pub(crate) fn connection(&mut self, id: Key) -> Option<&mut Connection> {
@@ -244,6 +261,7 @@ impl Turn<'_> {
         }
         let client = connection.end(Side::Client);
         self.state.addresses.release_port(client.address, client.local.port());
+        self.state.after.is_more = true;
         self.state.after.freed.push(connection);
     }
 

@@ -1,5 +1,7 @@
 //! New connections: accepted, refused, given up, queued, and where they may listen.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! The same seed is the same run; the network's draws disturb nobody else's.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};

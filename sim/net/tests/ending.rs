@@ -1,5 +1,7 @@
 //! The ways to go, as the other end of an established connection sees them.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! A healthy connection: order, half-close, back-pressure, and what it costs when nothing happens.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::io::{ErrorKind, IoSlice};

@@ -1,5 +1,7 @@
 //! hyper's HTTP/1 and HTTP/2 over the simulated network: many requests, no livelock, no growth.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::convert::Infallible;

@@ -1,5 +1,7 @@
 //! Keep-alive: who has it learns of silence; it costs nothing while all is well.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::io::ErrorKind;

@@ -1,5 +1,7 @@
 //! What is over leaves nothing. Alone in its file: it measures the memory of the whole process.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Names and virtual service addresses.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,7 @@
 //! Partitions and degraded links, on connections that are established.
 
+#![cfg(madsim)]
+
 mod common;
 
 use std::collections::BTreeSet;

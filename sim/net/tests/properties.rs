@@ -1,13 +1,16 @@
 //! Whatever the sizes, pauses and faults: bytes arrive once, in order and all of them on a connection that stays up; on one that does not,
 //! what arrives is a beginning of what was sent, and who keeps it alive is told.
 
+#![cfg(madsim)]
+
 mod common;
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
-use corral_core::{Latency, MachineState, Signal, world};
+use corral_core::{Latency, MachineState, Process, Signal, world};
 use corral_net::{DegradationSpec, Keepalive, PartitionSpec, Selector, TcpListener, TcpStream};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -23,6 +26,8 @@ enum Fault {
     Narrow,
     FreezeServer,
     StopServer,
+    FreezeClient,
+    StopClient,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +66,8 @@ fn fault() -> impl Strategy<Value = (Fault, u64, u64)> {
         Just(Fault::Narrow),
         Just(Fault::FreezeServer),
         Just(Fault::StopServer),
+        Just(Fault::FreezeClient),
+        Just(Fault::StopClient),
     ];
     (kind, 1..3_000u64, prop_oneof![0..50u64, 0..20_000u64])
 }
@@ -100,8 +107,9 @@ async fn play(stream: TcpStream, part: Part, salt: u8) -> Vec<u8> {
     tokio::join!(writing, reading).1
 }
 
-fn strike(cluster: &Cluster, server_process: &Arc<corral_core::Process>, fault: Fault, at_ms: u64, for_ms: u64) {
-    let (net, one, process) = (cluster.net.clone(), cluster.one, server_process.clone());
+fn strike(cluster: &Cluster, processes: [&Arc<Process>; 2], fault: Fault, at_ms: u64, for_ms: u64) {
+    let (net, one, two) = (cluster.net.clone(), cluster.one, cluster.two);
+    let [client, server] = processes.map(Arc::clone);
     world().spawn(async move {
         corral_core::sleep(Duration::from_millis(at_ms)).await;
         let lasts = Duration::from_millis(for_ms);
@@ -130,7 +138,9 @@ fn strike(cluster: &Cluster, server_process: &Arc<corral_core::Process>, fault: 
         };
         match fault {
             Fault::FreezeServer => world().set_machine_state(one, MachineState::Frozen),
-            Fault::StopServer => world().signal(&process, Signal::Stop),
+            Fault::FreezeClient => world().set_machine_state(two, MachineState::Frozen),
+            Fault::StopServer => world().signal(&server, Signal::Stop),
+            Fault::StopClient => world().signal(&client, Signal::Stop),
             _ => {}
         }
         corral_core::sleep(lasts).await;
@@ -138,7 +148,9 @@ fn strike(cluster: &Cluster, server_process: &Arc<corral_core::Process>, fault: 
         degradation.map(|id| net.restore(id));
         match fault {
             Fault::FreezeServer => world().set_machine_state(one, MachineState::Running),
-            Fault::StopServer => world().signal(&process, Signal::Continue),
+            Fault::FreezeClient => world().set_machine_state(two, MachineState::Running),
+            Fault::StopServer => world().signal(&server, Signal::Continue),
+            Fault::StopClient => world().signal(&client, Signal::Continue),
             _ => {}
         }
     });
@@ -154,23 +166,30 @@ fn meet(
     let outcome = run_seed(seed, async move {
         let cluster = cluster();
         let [client_part, server_part] = parts;
-        let read_by_server = Arc::new(Mutex::new(Vec::new()));
-        let slot = read_by_server.clone();
-        let process = pod(cluster.one, SERVER, "server", async move {
+        let read: Arc<Mutex<[Vec<u8>; 2]>> = Arc::default();
+        let slot = read.clone();
+        let server_process = pod(cluster.one, SERVER, "server", async move {
             let listener = TcpListener::bind(server()).unwrap();
             let (stream, _) = listener.accept().await.unwrap();
             stream.set_keepalive(Some(Keepalive::GO));
-            *slot.lock().unwrap() = play(stream, server_part, 0x55).await;
+            let bytes = play(stream, server_part, 0x55).await;
+            slot.lock().unwrap()[1] = bytes;
         });
-        seconds(0.001).await;
-        let stream = connect().await;
-        stream.set_keepalive(Some(Keepalive::GO));
-        seconds(0.01).await;
+        let slot = read.clone();
+        let client_process = pod(cluster.two, Ipv4Addr::new(10, 0, 2, 1), "client", async move {
+            seconds(0.001).await;
+            let stream = connect().await;
+            stream.set_keepalive(Some(Keepalive::GO));
+            seconds(0.01).await;
+            let bytes = play(stream, client_part, 0xAA).await;
+            slot.lock().unwrap()[0] = bytes;
+        });
+        seconds(0.005).await;
         for (fault, at_ms, for_ms) in faults {
-            strike(&cluster, &process, fault, at_ms, for_ms);
+            strike(&cluster, [&client_process, &server_process], fault, at_ms, for_ms);
         }
         if let Some((fate, at_ms)) = fate {
-            let (net, one, process) = (cluster.net.clone(), cluster.one, process.clone());
+            let (net, one, process) = (cluster.net.clone(), cluster.one, server_process.clone());
             world().queue().run_at(now() + Duration::from_millis(at_ms), move || match fate {
                 Fate::KillServer => world().signal(&process, Signal::Kill),
                 Fate::PowerCut => world().set_machine_state(one, MachineState::Off),
@@ -178,15 +197,14 @@ fn meet(
             });
         }
         let began = now();
-        let read_by_client = play(stream, client_part, 0xAA).await;
+        assert_eq!(client_process.wait().await.code(), 0);
         assert!(since(began) < 2_000.0);
         if fate.is_none() {
-            process.wait().await;
+            assert_eq!(server_process.wait().await.code(), 0);
         }
         seconds(1_200.0).await;
         assert_eq!(cluster.net.statistics().connections, 0, "{:?}", cluster.net.statistics());
-        let read_by_server = std::mem::take(&mut *read_by_server.lock().unwrap());
-        [read_by_client, read_by_server]
+        std::mem::take(&mut *read.lock().unwrap())
     });
     let digest = outcome.digest;
     (outcome.unwrap(), digest)
@@ -197,7 +215,7 @@ fn sent(part: &Part, salt: u8) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn bytes_arrive_once_in_order_and_all(
