@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use kube_core::{Selector, SelectorExt};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::error::{Error, Result};
 use crate::reads::{self, Note};
 use crate::resource::{Object, key_of, version_number};

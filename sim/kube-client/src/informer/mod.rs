@@ -16,25 +16,24 @@ mod factory;
 mod listener;
 mod lister;
 mod reflector;
+mod shared;
 mod store;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use host::random::Stream;
-use host::time::Instant;
 
 pub use self::factory::InformerFactory;
 pub use self::listener::Event;
 use self::listener::Listener;
 pub use self::lister::{Lister, NamespaceLister};
 use self::reflector::Reflector;
+use self::shared::{Selection, Shared, State};
 use self::store::Store;
 use crate::api::Api;
-use crate::resource::{Object, object_key};
+use crate::resource::Object;
 use crate::sync::{Stop, lock};
-use crate::watch::WatchEvent;
 
 /// No handler is resynced more often.
 const MINIMUM_RESYNC_PERIOD: Duration = Duration::from_secs(1);
@@ -88,54 +87,6 @@ pub struct SharedInformer<K> {
 impl<K> Clone for SharedInformer<K> {
     fn clone(&self) -> Self {
         SharedInformer { shared: self.shared.clone() }
-    }
-}
-
-struct Shared<K> {
-    api: Api<K>,
-    selection: Selection,
-    default_resync: Duration,
-    /// Part of a period, in 2^-32, that the first resync comes after.
-    phase: u64,
-    state: Mutex<State<K>>,
-}
-
-struct Selection {
-    labels: Option<String>,
-    fields: Option<String>,
-}
-
-struct State<K> {
-    store: Store<K>,
-    listeners: Vec<Arc<Listener<K>>>,
-    version: String,
-    heard: Option<Instant>,
-    synced: bool,
-    started: bool,
-    stopped: bool,
-    check_period: Duration,
-    first_resync: Option<Duration>,
-    /// The order that Go's maps would give.
-    order: Stream,
-}
-
-impl<K> State<K> {
-    fn version_number(&self) -> u64 {
-        self.version.parse().unwrap_or(0)
-    }
-
-    /// When the cache last heard from the server.
-    fn arrived(&self) -> Instant {
-        self.heard.unwrap_or_else(Instant::now)
-    }
-}
-
-impl<K> Drop for Shared<K> {
-    fn drop(&mut self) {
-        // Nobody can reach the cache any more; the handlers' tasks end after what they have queued.
-        for listener in &lock(&self.state).listeners {
-            listener.close();
-        }
     }
 }
 
@@ -290,125 +241,5 @@ impl<K: Object> SharedInformer<K> {
     pub fn lag(&self) -> Lag {
         let state = lock(&self.shared.state);
         Lag { resource_version: state.version.clone(), silence: state.heard.map(|heard| heard.elapsed()) }
-    }
-}
-
-impl<K> State<K> {
-    /// The resync period that a handler gets: an informer that has begun does not check more often than it does.
-    fn admit(&mut self, requested: Duration) -> Duration {
-        if self.started {
-            return requested.max(self.check_period);
-        }
-        if requested < self.check_period {
-            self.check_period = requested;
-            for listener in &self.listeners {
-                listener.check_period_changed(requested);
-            }
-        }
-        requested
-    }
-}
-
-impl<K: Object> Shared<K> {
-    fn part_of(&self, period: Duration) -> Duration {
-        let nanos = (period.as_nanos() * u128::from(self.phase)) >> 32;
-        Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))
-    }
-
-    fn close(&self) {
-        let mut state = lock(&self.state);
-        state.stopped = true;
-        for listener in state.listeners.drain(..) {
-            listener.close();
-        }
-    }
-
-    /// The version up to which the cache is complete; empty before the first list.
-    fn version(&self) -> String {
-        lock(&self.state).version.clone()
-    }
-
-    /// Puts one event of the watch into the cache and hands it on.
-    fn apply(&self, event: WatchEvent<K>) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        state.heard = Some(now);
-        match event {
-            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                state.saw(&object);
-                state.put(object, now);
-            }
-            WatchEvent::Deleted(object) => {
-                state.saw(&object);
-                if state.store.remove(&object_key(object.meta())).is_some() {
-                    state.distribute(Event::Deleted { object: Arc::new(object), final_state_known: true }, false);
-                }
-            }
-            WatchEvent::Bookmark { resource_version, .. } => state.version = resource_version,
-            WatchEvent::Error(_) => unreachable!("the reflector keeps errors to itself"),
-        }
-    }
-
-    /// Replaces what the cache holds by a list.
-    fn replace(&self, items: Vec<K>, version: String) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        let mut listed = BTreeSet::new();
-        for object in items {
-            listed.insert(object_key(object.meta()));
-            state.put(object, now);
-        }
-        let vanished: Vec<_> = state.store.keys().filter(|key| !listed.contains(&***key)).cloned().collect();
-        for key in vanished {
-            let object = state.store.remove(&key).expect("just seen under this lock");
-            state.distribute(Event::Deleted { object, final_state_known: false }, false);
-        }
-        state.version = version;
-        state.heard = Some(now);
-        state.synced = true;
-    }
-
-    /// Tells the listeners that are due of every object.
-    fn resync(&self) {
-        let now = Instant::now();
-        let mut state = lock(&self.state);
-        // Not `any`: each listener decides, and notes its decision.
-        let due = state.listeners.iter().filter(|listener| listener.begin_resync(now)).count();
-        if due == 0 {
-            return;
-        }
-        let mut objects: Vec<_> = state.store.objects().cloned().collect();
-        state.order.shuffle(&mut objects);
-        for object in objects {
-            state.distribute(Event::Updated { old: object.clone(), new: object }, true);
-        }
-    }
-}
-
-impl<K: Object> State<K> {
-    fn saw(&mut self, object: &K) {
-        self.version.clear();
-        self.version.push_str(object.meta().resource_version.as_deref().unwrap_or_default());
-    }
-
-    fn put(&mut self, object: K, now: Instant) {
-        let key = object_key(object.meta());
-        let new = Arc::new(object);
-        match self.store.insert(&key, new.clone(), now) {
-            Some(old) => {
-                let unchanged = old.meta().resource_version == new.meta().resource_version;
-                self.distribute(Event::Updated { old, new }, unchanged);
-            }
-            None => self.distribute(Event::Added { object: new, in_initial_list: !self.synced }, false),
-        }
-    }
-
-    /// An event that changed nothing goes only to those who are being resynced.
-    fn distribute(&self, event: Event<K>, unchanged: bool) {
-        for listener in &self.listeners {
-            if !unchanged || listener.is_syncing() {
-                listener.push(event.clone());
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ use host::random::Stream;
 use host::time::Instant;
 use kube_core::params::{ListParams, WatchParams};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::api::List;
 use crate::backoff::BackoffManager;
 use crate::error::{Error, Result};
