@@ -55,7 +55,7 @@ pub enum ArgumentError {
 impl Arguments {
     /// Reads the flags and variables of the calling process.
     pub fn from_process() -> Result<Self, ArgumentError> {
-        Self::parse(&process::args(), |name| process::env_var(name))
+        Self::parse(&process::args(), process::env_var)
     }
 
     /// Reads them from `words` (with or without the program's name and sub-command) and from `variable`.

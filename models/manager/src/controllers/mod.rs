@@ -20,6 +20,9 @@ mod system_backup;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use engine_image::deploy as deploy_engine_image;
+pub use node::create_own_node;
+
 use crate::manager::Manager;
 
 /// Starts every controller. Their work begins with what the informers have.

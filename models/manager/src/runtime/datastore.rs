@@ -179,6 +179,11 @@ impl Datastore {
         self.random.lock().unwrap_or_else(PoisonError::into_inner).hex(digits)
     }
 
+    /// A random number below `limit`.
+    pub fn random_below(&self, limit: u64) -> u64 {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).below(limit)
+    }
+
     /// The items in the order in which Go would walk a map of them: any.
     pub fn in_map_order<T>(&self, items: impl IntoIterator<Item = T>) -> Vec<T> {
         let mut items: Vec<T> = items.into_iter().collect();

@@ -9,6 +9,7 @@ pub mod error;
 pub mod ownership;
 pub mod settings;
 pub mod store;
+pub mod validation;
 
 pub use controller::{Reconcile, Retries, Runner};
 pub use datastore::{Datastore, Readers};

@@ -81,6 +81,16 @@ impl Datastore {
         Ok(self.setting(name)?.value.clone())
     }
 
+    /// The default of a setting, as this installation has it.
+    pub fn default_value(&self, name: &str) -> Result<String> {
+        self.defaults.get(name)
+    }
+
+    /// Puts `value` in the place of a setting's built-in default.
+    pub fn set_default(&self, name: &str, value: &str) {
+        self.defaults.set(name, value);
+    }
+
     /// The value of a setting that must not be empty (`GetSettingValueExisted`).
     pub fn existing_setting_value(&self, name: &str) -> Result<String> {
         let value = self.setting_value(name)?;

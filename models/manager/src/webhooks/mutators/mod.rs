@@ -1,0 +1,60 @@
+//! The mutators: what is put right in an object before it is stored (`webhook/resources/*/mutator.go`).
+//!
+//! Every kind here gets Longhorn's finalizer at each write, unless it is being deleted: a finalizer taken off by hand comes back.
+
+mod backups;
+mod system;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use longhorn_api::{Release, labels};
+use serde_json::json;
+
+use super::review::{Denial, Operation, Patch, Request};
+use super::{Resource, WRITES};
+use crate::runtime::Datastore;
+
+/// What the mutators are asked about, in the order of upstream's rules.
+pub fn resources(release: Release) -> Vec<Resource> {
+    let many_targets = release.at_least(Release::V1_8_0_RC1);
+    let names =
+        ["backups", "nodes", "engineimages", "backuptargets", "backupvolumes", "systembackups", "backupbackingimages"];
+    let mutated = names.into_iter().filter(|name| many_targets || *name != "backuptargets");
+    mutated.map(|name| Resource { name, operations: WRITES }).collect()
+}
+
+/// What is to be changed in the object of a request.
+pub async fn mutate(datastore: &Datastore, request: &Request) -> Result<Patch, Denial> {
+    let created = request.operation == Operation::Create;
+    let mut patch = Patch::default();
+    match request.resource.as_str() {
+        "backups" => backups::backup(datastore, &mut patch, &request.object()?, created)?,
+        "backupvolumes" => backups::backup_volume(datastore, &mut patch, &request.object()?, created).await?,
+        "backuptargets" => backups::backup_target(&mut patch, &request.object()?),
+        "backupbackingimages" => backups::backup_backing_image(datastore, &mut patch, &request.object()?, created)?,
+        "systembackups" => backups::system_backup(datastore, &mut patch, &request.object()?, created)?,
+        "nodes" => system::node(&mut patch, &request.object()?),
+        "engineimages" => system::engine_image(&mut patch, &request.object()?, created),
+        other => return Err(Denial::internal(format!("no mutator of {other}"))),
+    }
+    Ok(patch)
+}
+
+/// Puts Longhorn's finalizer on an object that is not being deleted.
+fn put_finalizer(patch: &mut Patch, metadata: &ObjectMeta) {
+    if metadata.deletion_timestamp.is_some() {
+        return;
+    }
+    let mut metadata = metadata.clone();
+    labels::add_finalizer(&mut metadata);
+    patch.replace("/metadata/finalizers", json!(metadata.finalizers));
+}
+
+/// Adds labels to those of an object.
+fn put_labels<'a>(patch: &mut Patch, metadata: &'a ObjectMeta, more: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    let mut all: BTreeMap<&str, &str> =
+        metadata.labels.iter().flatten().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+    all.extend(more);
+    patch.replace("/metadata/labels", json!(all));
+}
