@@ -11,7 +11,8 @@ fail() { echo "FAILED: $*" >&2; exit 1; }
 has() { grep -q -- "$1" <<<"$2" || fail "expected '$1' in: $2"; }
 
 k version >/dev/null || fail version
-k create namespace "$namespace"
+# Newer versions of kubectl send what they create themselves as protobuf, which this server does not read: manifests are JSON in all of them.
+k create namespace "$namespace" --dry-run=client -o yaml | k apply -f -
 cat >"$folder/crd.yaml" <<'Y'
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -60,7 +61,7 @@ k patch gadget g1 -n "$namespace" --type json -p '[{"op":"replace","path":"/spec
 has "blue" "$(k describe gadget g1 -n "$namespace")"
 EDITOR="sed -i s/blue/green/" k edit gadget g1 -n "$namespace"
 has "green" "$(k get gd g1 -n "$namespace" -o yaml)"
-k create configmap c1 -n "$namespace" --from-literal key=value
+k create configmap c1 -n "$namespace" --from-literal key=value --dry-run=client -o yaml | k apply -f -
 has "c1" "$(k get configmaps -n "$namespace")"
 has "key" "$(k describe configmap c1 -n "$namespace")"
 k label configmap c1 -n "$namespace" x=y

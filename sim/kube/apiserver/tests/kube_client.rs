@@ -1,4 +1,5 @@
 //! corral-kube-client and this server together: every verb in both worlds, and caches that end up right whatever befalls server and connections.
+#![cfg(madsim)]
 
 use std::collections::BTreeMap;
 use std::future::Future;
