@@ -35,6 +35,13 @@
 //!     queue.forget(&key);                   // or queue.add_rate_limited(key.clone())
 //!     queue.done(&key);
 //! }
+//!
+//! // the rest of what controllers are made of
+//! retry_on_conflict(&client, DEFAULT_RETRY, || async { ... }).await?;
+//! Election::new(&client, ElectionConfig::new(namespace, "lock", identity)).run(&stop, |lost| async { ... }).await;   // election::Ended
+//! EventRecorder::new(&client, EventSource { component, host }).event(&volume, EventType::Warning, "Degraded", "...");
+//! discovery::discover(&client).await?.resources;
+//! reads::record_call(&reads::take(), method, peer, outcome, took);              // for remote calls other than the API's
 //! ```
 
 pub mod api;
@@ -62,7 +69,10 @@ pub use dynamic::{DynamicObject, MetadataObject};
 pub use election::{Election, ElectionConfig};
 pub use error::{Error, Result, Status};
 pub use events::{EventRecorder, EventSource, EventType};
-pub use informer::{Event, InformerFactory, InformerOptions, Lister, NamespaceLister, SharedInformer, Synced};
+pub use informer::{
+    Event, InformerFactory, InformerOptions, Lister, NamespaceLister, SharedInformer, Synced, filtered,
+};
+pub use kube_core::{Expression, Selector};
 pub use params::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
 pub use resource::{Object, ResourceDescriptor, key_of, object_key, split_key};
 pub use retry::{DEFAULT_BACKOFF, DEFAULT_RETRY, retry_on_conflict};

@@ -63,6 +63,24 @@ impl<K> Event<K> {
     }
 }
 
+/// A handler that hears of wanted objects only: one that begins to be wanted is added, one that ceases to be is deleted
+/// (cache.FilteringResourceEventHandler).
+pub fn filtered<K>(
+    wanted: impl Fn(&K) -> bool + Send + 'static,
+    mut handler: impl FnMut(Event<K>) + Send + 'static,
+) -> impl FnMut(Event<K>) + Send + 'static {
+    move |event| match event {
+        Event::Updated { old, new } => match (wanted(&old), wanted(&new)) {
+            (true, true) => handler(Event::Updated { old, new }),
+            (false, true) => handler(Event::Added { object: new, in_initial_list: false }),
+            (true, false) => handler(Event::Deleted { object: old, final_state_known: true }),
+            (false, false) => {}
+        },
+        event if wanted(event.object()) => handler(event),
+        _ => {}
+    }
+}
+
 /// The queue between an informer and one handler.
 pub(crate) struct Listener<K> {
     queue: Mutex<VecDeque<Event<K>>>,
@@ -171,5 +189,34 @@ async fn deliver<K>(listener: Arc<Listener<K>>, mut handler: impl FnMut(Event<K>
                 listener.initial.fetch_sub(1, Ordering::SeqCst);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_turns_changes_of_what_is_wanted_into_coming_and_going() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let log = told.clone();
+        let mut handler = filtered(|number: &u32| *number < 10, move |event| lock(&log).push(format!("{event:?}")));
+        let updated = |old: u32, new: u32| Event::Updated { old: old.into(), new: new.into() };
+        handler(Event::Added { object: 1.into(), in_initial_list: true });
+        handler(Event::Added { object: 11.into(), in_initial_list: true });
+        handler(updated(1, 2));
+        handler(updated(2, 12));
+        handler(updated(12, 13));
+        handler(updated(13, 3));
+        handler(Event::Deleted { object: 14.into(), final_state_known: true });
+        assert_eq!(
+            *lock(&told),
+            [
+                "Added { object: 1, in_initial_list: true }",
+                "Updated { old: 1, new: 2 }",
+                "Deleted { object: 2, final_state_known: true }",
+                "Added { object: 3, in_initial_list: false }",
+            ]
+        );
     }
 }

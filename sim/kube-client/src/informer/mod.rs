@@ -25,8 +25,8 @@ use std::time::Duration;
 use host::random::Stream;
 
 pub use self::factory::InformerFactory;
-pub use self::listener::Event;
 use self::listener::Listener;
+pub use self::listener::{Event, filtered};
 pub use self::lister::{Lister, NamespaceLister};
 use self::reflector::Reflector;
 use self::shared::{Selection, Shared, State};

@@ -1,4 +1,5 @@
 //! The client against a server that says exactly what a test wants it to say. Against the real corral-apiserver it is tested there.
+#![cfg(madsim)]
 
 mod api;
 mod determinism;
