@@ -12,7 +12,7 @@ use longhorn_backupstore::config::{
     BackingImageConfig, BackupConfig, BlockMapping, LockConfig, SystemBackupConfig, VolumeConfig,
 };
 use longhorn_backupstore::json;
-use longhorn_backupstore::{BackupRequest, Backupstore};
+use longhorn_backupstore::{BackingImageBackupRequest, BackupRequest, Backupstore, Extent};
 
 const SNAP1: &str = "bc37d21eae79a427d2bb832482aecdfb19aa70ad593601f4ac93649472bcff1b";
 const SNAP3: &str = "4b41bfb6d1c1d9c0b1551409e90cbbed14066437948f1e9e61c267f395bef7c4";
@@ -203,6 +203,11 @@ fn comparable(path: &str, text: &[u8], sizes_too: bool) -> Vec<u8> {
             time(&mut config.last_backup_at);
             json::to_bytes(&config)
         }
+        "backing-image.cfg" => {
+            let mut config: BackingImageConfig = json::from_bytes(text).expect("readable");
+            time(&mut config.complete_time);
+            json::to_bytes(&config)
+        }
         name if name.starts_with("backup_") => {
             let mut config: BackupConfig = json::from_bytes(text).expect("readable");
             time(&mut config.created_time);
@@ -237,17 +242,79 @@ fn a_store_that_we_write_is_the_one_that_the_real_engine_writes() {
             let image = restore(&store, ours.path(), "backup-two").await;
             assert_eq!(sha256(&image.content()), SNAP3);
         });
-        let written = common::files_below(ours.path());
-        assert_eq!(written.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>(), "the same files");
-        for (path, content) in &written {
-            let (is_block, uncompressed) = (path.ends_with(".blk"), method == "none");
-            if is_block && !uncompressed {
-                let head = if method == "lz4" { 7 } else { 10 };
-                assert_eq!(content[..head], golden[path][..head], "{path}: the frame's head");
-            } else {
-                let [ours, theirs] = [content, &golden[path]].map(|text| comparable(path, text, uncompressed));
-                assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{path}");
-            }
+        assert_same_store(&common::files_below(ours.path()), &golden, method);
+    }
+}
+
+/// The same files with the same content, but for times and for what depends on the encoder.
+fn assert_same_store(written: &BTreeMap<String, Vec<u8>>, golden: &BTreeMap<String, Vec<u8>>, method: &str) {
+    assert_eq!(written.keys().collect::<Vec<_>>(), golden.keys().collect::<Vec<_>>(), "the same files");
+    for (path, content) in written {
+        let (is_block, uncompressed) = (path.ends_with(".blk"), method == "none");
+        if is_block && !uncompressed {
+            let head = if method == "lz4" { 7 } else { 10 };
+            assert_eq!(content[..head], golden[path][..head], "{path}: the frame's head");
+        } else {
+            let [ours, theirs] = [content, &golden[path]].map(|text| comparable(path, text, uncompressed));
+            assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs), "{path}");
         }
     }
+}
+
+#[test]
+fn blocks_of_another_size_are_written_as_the_real_engine_writes_them() {
+    let (theirs, ours) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let golden = golden_store("backupstore-lz4-16mib");
+    common::unpack(&golden, theirs.path());
+    host::real::block_on(async {
+        let image = restore(&open(theirs.path(), common::hasty()).await, theirs.path(), "backup-big").await;
+        let snapshots = Arc::new(Snapshots {
+            content: BTreeMap::from([("snap3".to_owned(), image.content())]),
+            changed: BTreeMap::from([(("snap3".to_owned(), None), vec![0])]),
+            ..Snapshots::default()
+        });
+        let store = open(ours.path(), common::hasty()).await;
+        let request = request("backup-big", "snap3", &load(theirs.path(), "backup-big"));
+        store.create_backup(request, snapshots).await.expect("it begins").upload.await.expect("it ends");
+        assert_eq!(sha256(&restore(&store, ours.path(), "backup-big").await.content()), SNAP3);
+    });
+    assert_same_store(&common::files_below(ours.path()), &golden, "lz4");
+}
+
+#[test]
+fn a_backing_image_is_written_as_the_real_manager_writes_it() {
+    let (theirs, ours) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    let golden = golden_store("backupstore-backingimage");
+    common::unpack(&golden, theirs.path());
+    let path = "backupstore/backing-images/backing-images/bi-golden/backing-image.cfg";
+    let config: BackingImageConfig = json::from_bytes(&golden[path]).expect("readable");
+    host::real::block_on(async {
+        let writer = Arc::new(common::image::Memory::default());
+        let address = |directory: &std::path::Path| format!("{}?backingImage=bi-golden", address(directory));
+        let restore = open(theirs.path(), common::hasty()).await;
+        let restore =
+            restore.restore_backing_image(&address(theirs.path()), writer.clone(), 1).await.expect("it begins");
+        restore.await.expect("it ends");
+        let request = BackingImageBackupRequest {
+            config: BackingImageConfig {
+                block_count: 0,
+                complete_time: String::new(),
+                processing_blocks: None,
+                blocks: Vec::new(),
+                ..config.clone()
+            },
+            extents: config.blocks.iter().map(|block| Extent { offset: block.offset, size: 2 << 20 }).collect(),
+            parameters: None,
+            workers: 2,
+        };
+        let store = open(ours.path(), common::hasty()).await;
+        let reader = Arc::new(common::image::Memory::of(writer.content()));
+        let started = store.create_backing_image_backup(request, reader.clone()).await.expect("it begins");
+        started.expect("it is new").await.expect("it ends");
+        assert_eq!(reader.statuses().last().expect("a status").url, address(ours.path()));
+    });
+    let only_images = |files: BTreeMap<String, Vec<u8>>| -> BTreeMap<String, Vec<u8>> {
+        files.into_iter().filter(|(path, _)| path.contains("/backing-images/")).collect()
+    };
+    assert_same_store(&common::files_below(ours.path()), &only_images(golden), "lz4");
 }

@@ -344,11 +344,8 @@ fn a_second_backup_of_an_image_does_nothing_and_says_so_only_where_10740_is_cure
 #[test]
 fn system_backups_are_uploaded_once_and_fetched_whole() {
     everywhere(|place| async move {
-        // Local files lie on the real machine; the simulated one has no disk here.
-        let Place::Directory(directory) = &place else { return };
-        let (archive, fetched) = (directory.path().join("local.zip"), directory.path().join("fetched.zip"));
-        std::fs::write(&archive, b"archive").expect("a file");
-        let [archive, fetched] = [&archive, &fetched].map(|path| path.to_str().expect("readable").to_owned());
+        let [archive, fetched] = ["local.zip", "fetched.zip"].map(|name| place.local(name));
+        host::fs::write(&archive, b"archive").await.expect("a file");
         let store = place.open(hasty()).await;
         let address =
             longhorn_backupstore::url::encode_system_backup("sys-1", "v1.8.0", &place.address()).expect("an address");
@@ -363,12 +360,12 @@ fn system_backups_are_uploaded_once_and_fetched_whole() {
         let config = store.system_backup_config(&address).await.expect("its configuration");
         assert_eq!((config.backup_target_url, config.longhorn_version), (place.address(), "v1.8.0".to_owned()));
         store.download_system_backup(&address, &fetched).await.expect("fetched");
-        assert_eq!(std::fs::read(&fetched).expect("a file"), b"archive");
+        assert_eq!(host::fs::read(&fetched).await.expect("a file"), b"archive");
 
         place.put("backupstore/system-backups/v1.8.0/sys-1/system-backup.zip", b"another");
         let error = store.download_system_backup(&address, &fetched).await.expect_err("another archive");
         assert!(error.to_string().contains("checksum mismatched"), "{error}");
-        assert!(!std::path::Path::new(&fetched).exists());
+        assert!(!host::fs::exists(&fetched).await.expect("a look"), "what does not fit is removed");
         store.delete_system_backup(&address).await.expect("deleted");
         assert!(store.list_system_backups().await.expect("a list").is_empty());
         let gone = store.system_backup_config(&address).await.expect_err("it is gone");

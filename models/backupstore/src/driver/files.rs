@@ -46,21 +46,27 @@ impl FileDriver {
         join(&[&self.root, path])
     }
 
-    /// Upstream runs `ls -1` and forgives two of its messages: "No such file or directory", and "cannot open directory" whatever the reason is.
+    /// Upstream runs `ls -1` and forgives two of its messages: that there is no such file, and that a directory cannot be opened, which is how a
+    /// lack of permission shows. A directory that can be looked at but not read is an error, and so is a look that fails otherwise.
     async fn names_in(&self, path: &str) -> Result<Vec<String>> {
         let local = self.local(path);
+        let failed = |what: &str, error: &io::Error| {
+            let output = format!("ls: {what} '{local}': {error}\n");
+            Error::Driver(format!("failed to execute: ls [-1 {local}], output {output}, error exit status 2"))
+        };
         match fs::metadata(&local).await {
             Ok(found) if !found.is_dir => return Ok(vec![local]),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => {
-                let output = format!("ls: cannot access '{local}': {error}\n");
-                return Err(Error::Driver(format!(
-                    "failed to execute: ls [-1 {local}], output {output}, error exit status 2"
-                )));
-            }
+            Err(error) => return Err(failed("cannot access", &error)),
         }
-        let entries = fs::read_dir(&local).await.unwrap_or_default();
+        let entries = match fs::read_dir(&local).await {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+                Vec::new()
+            }
+            Err(error) => return Err(failed("reading directory", &error)),
+        };
         let mut names: Vec<String> =
             entries.into_iter().map(|entry| entry.name).filter(|name| !name.starts_with('.')).collect();
         names.sort();
