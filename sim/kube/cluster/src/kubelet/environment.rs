@@ -72,11 +72,7 @@ impl Environment<'_> {
         Ok(())
     }
 
-    async fn value(
-        &self,
-        variable: &EnvVar,
-        known: &BTreeMap<String, String>,
-    ) -> Result<Option<String>, ConfigError> {
+    async fn value(&self, variable: &EnvVar, known: &BTreeMap<String, String>) -> Result<Option<String>, ConfigError> {
         match &variable.value_from {
             Some(source) => self.value_from(source).await,
             None => Ok(Some(expand(variable.value.as_deref().unwrap_or_default(), known))),
@@ -122,7 +118,11 @@ impl Environment<'_> {
         config_map_data(self.client, self.namespace(), name, optional == Some(true)).await
     }
 
-    async fn secret(&self, name: &str, optional: Option<bool>) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
+    async fn secret(
+        &self,
+        name: &str,
+        optional: Option<bool>,
+    ) -> Result<Option<BTreeMap<String, String>>, ConfigError> {
         let data = secret_data(self.client, self.namespace(), name, optional == Some(true)).await?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok(data.map(|data| data.into_iter().map(|(key, value)| (key, text(value))).collect()))

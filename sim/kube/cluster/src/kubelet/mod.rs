@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 use crate::images::Images;
 use backoff::Backoffs;
 use runtime::Runtime;
-use status_manager::{StatusManager, next_tick};
+use status_manager::StatusManager;
 use volumes::{MachineDisks, pod_directory};
 use worker::{Mailbox, Worker};
 
@@ -84,8 +84,6 @@ pub(crate) struct KubeletConfig {
     pub server: String,
     /// Where pods find it.
     pub api_service: (Ipv4Addr, u16),
-    /// First three numbers of the pods' addresses.
-    pub pod_network: [u8; 3],
     /// Labels of the node beside the usual ones.
     pub labels: BTreeMap<String, String>,
     pub images: Images,

@@ -20,9 +20,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 use serde_json::json;
 
 use super::Kubelet;
+use crate::NODE_LEASE_NAMESPACE;
 
-/// The namespace of node leases.
-pub(crate) const LEASE_NAMESPACE: &str = "kube-node-lease";
 const LEASE_SECONDS: i32 = 40;
 const RENEW_PERIOD: Duration = Duration::from_secs(10);
 /// Tries of one renewal.
@@ -66,7 +65,7 @@ pub(super) async fn keep_status(kubelet: Arc<Kubelet>) {
 
 /// Renews the node's lease; never completes.
 pub(super) async fn keep_lease(kubelet: Arc<Kubelet>) {
-    let api: Api<Lease> = Api::namespaced(&kubelet.client, LEASE_NAMESPACE);
+    let api: Api<Lease> = Api::namespaced(&kubelet.client, NODE_LEASE_NAMESPACE);
     let mut latest: Option<Lease> = None;
     loop {
         reads::scope("kubelet node lease", kubelet.renew(&api, &mut latest)).await;
@@ -80,7 +79,11 @@ impl Kubelet {
     async fn register(&self) -> Result<(), Error> {
         let api: Api<Node> = Api::all(&self.client);
         let node = Node {
-            metadata: ObjectMeta { name: Some(self.config.node.clone()), labels: Some(self.labels()), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(self.config.node.clone()),
+                labels: Some(self.labels()),
+                ..ObjectMeta::default()
+            },
             status: Some(self.node_status(&NodeStatus::default())),
             ..Node::default()
         };
@@ -204,7 +207,7 @@ impl Kubelet {
         });
         let metadata = ObjectMeta {
             name: Some(self.config.node.clone()),
-            namespace: Some(LEASE_NAMESPACE.into()),
+            namespace: Some(NODE_LEASE_NAMESPACE.into()),
             owner_references: owner.map(|owner| vec![owner]),
             ..ObjectMeta::default()
         };
@@ -255,8 +258,7 @@ fn differs(old: &NodeStatus, new: &NodeStatus) -> bool {
 }
 
 fn conditions_text(conditions: &Option<Vec<NodeCondition>>) -> Vec<(String, String, Option<String>)> {
-    let text = |condition: &NodeCondition| {
-        (condition.type_.clone(), condition.status.clone(), condition.reason.clone())
-    };
+    let text =
+        |condition: &NodeCondition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone());
     conditions.iter().flatten().map(text).collect()
 }

@@ -123,7 +123,8 @@ impl PodProbes {
         let has = |kind| self.shared.probes.contains_key(&(run.name.clone(), kind));
         let started = !has(ProbeKind::Startup) || verdict(ProbeKind::Startup) == Some(true);
         let ready = started && (!has(ProbeKind::Readiness) || verdict(ProbeKind::Readiness) == Some(true));
-        if started && !ready
+        if started
+            && !ready
             && let Some(hurry) = self.shared.hurry.get(&run.name)
         {
             hurry.notify_one();
@@ -210,7 +211,10 @@ impl Shared {
         }
         if let Some(tcp) = &probe.tcp_socket {
             let socket = self.socket(address, tcp.host.as_deref(), &tcp.port, &run.name)?;
-            return TcpStream::connect(socket).await.map(|_stream| ()).map_err(|error| format!("dial tcp {socket}: {error}"));
+            return TcpStream::connect(socket)
+                .await
+                .map(|_stream| ())
+                .map_err(|error| format!("dial tcp {socket}: {error}"));
         }
         if let Some(exec) = &probe.exec {
             let command = exec.command.clone().unwrap_or_default();
@@ -224,7 +228,13 @@ impl Shared {
         Err("the probe has no handler that this kubelet knows".to_owned())
     }
 
-    fn socket(&self, pod: IpAddr, host: Option<&str>, port: &IntOrString, container: &str) -> Result<SocketAddr, String> {
+    fn socket(
+        &self,
+        pod: IpAddr,
+        host: Option<&str>,
+        port: &IntOrString,
+        container: &str,
+    ) -> Result<SocketAddr, String> {
         let address = match host.filter(|host| !host.is_empty()) {
             Some(host) => host.parse().map_err(|_| format!("{host} is no address"))?,
             None => pod,

@@ -354,12 +354,17 @@ impl Runtime {
         }
     }
 
-    /// Kills a container at once; false if none of this name runs.
-    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        let found = self.state().pods.values().find_map(|candidate| {
+    /// The first process of a running container.
+    pub fn container_process(&self, namespace: &str, pod: &str, container: &str) -> Option<Arc<Process>> {
+        self.state().pods.values().find_map(|candidate| {
             let named = candidate.namespace == namespace && candidate.name == pod;
             candidate.running().find(|run| named && run.name == container)?.process.clone()
-        });
+        })
+    }
+
+    /// Kills a container at once; false if none of this name runs.
+    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
+        let found = self.container_process(namespace, pod, container);
         if let Some(process) = &found {
             world().signal(process, Signal::Kill);
         }

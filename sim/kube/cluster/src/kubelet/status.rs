@@ -194,7 +194,11 @@ impl Facts<'_> {
         let stopped = statuses.len() - running - waiting;
         match () {
             () if self.is_terminal && running == 0 => {
-                if stopped == succeeded && stopped > 0 { "Succeeded" } else { "Failed" }
+                if stopped == succeeded && stopped > 0 {
+                    "Succeeded"
+                } else {
+                    "Failed"
+                }
             }
             () if waiting > 0 => "Pending",
             () if running > 0 => "Running",
@@ -280,9 +284,7 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 fn state_of(run: &ContainerRecord) -> ContainerState {
     let started_at = Some(Time(run.started_at));
     match &run.finished {
-        None => {
-            ContainerState { running: Some(ContainerStateRunning { started_at }), ..ContainerState::default() }
-        }
+        None => ContainerState { running: Some(ContainerStateRunning { started_at }), ..ContainerState::default() },
         Some(finished) => ContainerState {
             terminated: Some(ContainerStateTerminated {
                 exit_code: finished.exit_code,

@@ -13,9 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::backoff::go_duration;
 use super::environment::{Environment, expand};
 use super::runtime::{ContainerRecord, RuntimePod, Sandbox, StartContainer};
-use super::status::{
-    Waiting, init_containers, is_initialized, newest_in_sandbox, restart_policy, should_start,
-};
+use super::status::{Waiting, init_containers, is_initialized, newest_in_sandbox, restart_policy, should_start};
 use super::volumes::Volumes;
 use super::worker::{Synced, Worker};
 use crate::images::TaggedImage;
@@ -235,12 +233,7 @@ impl Worker {
     }
 
     /// CrashLoopBackOff, if the container ended not long enough ago; else this restart is counted.
-    fn wait_for_back_off(
-        &self,
-        pod: &Pod,
-        container: &Container,
-        runtime: Option<&RuntimePod>,
-    ) -> Result<(), Failure> {
+    fn wait_for_back_off(&self, pod: &Pod, container: &Container, runtime: Option<&RuntimePod>) -> Result<(), Failure> {
         let finished = runtime.and_then(|runtime| runtime.newest_finished(&container.name));
         let Some(finished) = finished.and_then(|run| run.finished.as_ref()) else { return Ok(()) };
         let key = format!("{}/container/{}", self.uid, container.name);
@@ -291,7 +284,8 @@ impl Worker {
             );
             return Err(Failure::new("ErrImagePull", message));
         };
-        let latency = if kubelet.runtime.has_image(name) { kubelet.config.latencies.registry } else { image.pull_latency() };
+        let latency =
+            if kubelet.runtime.has_image(name) { kubelet.config.latencies.registry } else { image.pull_latency() };
         kubelet.pause(latency).await;
         kubelet.runtime.image_pulled(name);
         drop(turn);

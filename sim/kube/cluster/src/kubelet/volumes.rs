@@ -32,7 +32,8 @@ impl MachineDisks {
     /// What the machine's own processes see.
     pub fn mounts(&self) -> Mounts {
         let below_first = self.others.iter().rev();
-        below_first.fold(Mounts::new(self.root.clone()), |mounts, (path, disk)| mounts.with_mount(path, disk.clone(), ""))
+        below_first
+            .fold(Mounts::new(self.root.clone()), |mounts, (path, disk)| mounts.with_mount(path, disk.clone(), ""))
     }
 
     /// The disk that a path of the machine is on, and the path there.

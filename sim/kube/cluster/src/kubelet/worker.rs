@@ -91,7 +91,8 @@ impl Mailbox {
     /// How long its processes may take to end, as things stand.
     fn grace(&self) -> Duration {
         let letter = self.letter();
-        let spec_seconds = letter.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+        let spec_seconds =
+            letter.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
         let seconds = letter.pod.metadata.deletion_grace_period_seconds.unwrap_or(spec_seconds);
         // Never none at all: everybody gets a second.
         Duration::from_secs(seconds.max(1) as u64)
