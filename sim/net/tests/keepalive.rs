@@ -90,3 +90,23 @@ fn set_after_the_fault_it_works_and_a_lost_address_is_named() {
         assert_took(began, 142.9, 143.1);
     });
 }
+
+#[test]
+fn a_second_fault_does_not_shorten_the_patience_with_the_first() {
+    run(async {
+        let cluster = cluster();
+        let (_, mut stream) = kept_alive(&cluster).await;
+        let (net, one) = (cluster.net.clone(), cluster.one);
+        let began = now();
+        world().spawn(async move {
+            seconds(100.0).await;
+            let first = net.partition(PartitionSpec::between(one, Selector::Any));
+            seconds(10.0).await;
+            net.partition(PartitionSpec::one_way(SERVER, Selector::Any));
+            seconds(50.0).await;
+            assert!(net.heal(first));
+        });
+        assert_kind(stream.read(&mut [0; 1]).await, ErrorKind::TimedOut);
+        assert_took(began, 239.9, 240.1);
+    });
+}
