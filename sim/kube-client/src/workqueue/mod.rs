@@ -10,7 +10,7 @@
 //! }
 //! ```
 //!
-//! A key is never given to two workers at once, and an add is never lost: see [`core`]. A queue without delayed keys has no timer.
+//! A key is never given to two workers at once, and an add is never lost. A queue without delayed keys has no timer.
 //! Source: client-go util/workqueue.
 
 pub(crate) mod core;
