@@ -1,7 +1,5 @@
 //! What the tests of the cluster share: a few images, objects from JSON, and waiting for what is to happen.
 
-#![allow(dead_code, reason = "each test file uses some of it")]
-
 use std::time::Duration;
 
 use corral_cluster::{Cluster, ClusterSpec, Image, Images};
@@ -125,17 +123,17 @@ pub async fn until_gone<K: Object>(api: &Api<K>, name: &str, limit_seconds: u64)
     }
 }
 
-/// Waits until this is true; looks each 10 ms.
-pub async fn eventually(what: &str, limit_seconds: u64, mut is: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !is().await {
-            host::time::sleep(Duration::from_millis(10)).await;
+/// Waits until a condition, which may await, is true; looks each 10 ms.
+macro_rules! eventually {
+    ($what:expr, $limit_seconds:expr, $condition:expr) => {{
+        let deadline = host::time::Instant::now() + std::time::Duration::from_secs($limit_seconds);
+        while !$condition {
+            assert!(host::time::Instant::now() < deadline, "never: {}", $what);
+            host::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-    };
-    if host::time::timeout(Duration::from_secs(limit_seconds), waiting).await.is_err() {
-        panic!("never: {what}");
-    }
+    }};
 }
+pub(crate) use eventually;
 
 pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()

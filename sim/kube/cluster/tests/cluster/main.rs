@@ -1,0 +1,11 @@
+//! The cluster as its users see it: through the API, the network, and the faults that a run can strike it with.
+
+#![cfg(madsim)]
+
+mod collector;
+mod common;
+mod determinism;
+mod nodes;
+mod pods;
+mod services;
+mod workloads;
