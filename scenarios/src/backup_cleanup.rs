@@ -4,6 +4,7 @@
 //! the end of its BackupVolume, and the backup controller were faster. Nothing in here places that: the client polls each second, the collector
 //! works through its queue, and the seed decides who is first.
 
+mod cluster;
 mod fill;
 mod plan;
 mod play;
@@ -11,10 +12,9 @@ mod teardown;
 
 use std::sync::Arc;
 
-use corral_cluster::ClusterSpec;
 use corral_core::Nanos;
 use corral_core::journal::{Event, Record};
-use corral_world::{Arm, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
+use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
 
 use crate::oracles::{ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver};
 
@@ -44,8 +44,8 @@ impl Scenario for BackupCleanup {
         plan::read(plan).map(|_| ())
     }
 
-    fn cluster(&self, _seed: u64, plan: &Plan, arm: &Arm) -> ClusterSpec {
-        play::cluster(plan, arm)
+    fn ground(&self, plan: &Plan, arm: &Arm) -> Ground {
+        cluster::ground(plan, arm)
     }
 
     fn machines(&self, plan: &Plan) -> Vec<String> {

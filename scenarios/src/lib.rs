@@ -5,5 +5,7 @@ mod catalogue;
 pub mod clients;
 pub mod install;
 pub mod oracles;
+pub mod shell;
+pub mod store;
 
 pub use catalogue::{catalogue, defects, releases, selection};

@@ -148,6 +148,9 @@ pub struct FuzzOptions {
     /// Write a seed file for the first run of each group of failures into this folder
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Write the digest of each run into this file, one a line
+    #[arg(long, value_name = "FILE")]
+    pub digests: Option<PathBuf>,
 }
 
 /// What `list` shows.

@@ -1,12 +1,12 @@
 //! `corral fuzz`: many seeds, with progress, and a seed file for each kind of failure.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use corral_explore::{Limits, Progress, Summary};
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Catalogue, Expectation, Found, Plan, SeedFile};
+use corral_world::{Arm, Expectation, Found, Plan, SeedFile};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
@@ -42,6 +42,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     if let Some(out) = &options.out {
         prepare(out)?;
     }
+    let digests = options.digests.as_deref().map(crate::run::create).transpose()?;
     let total = options.seeds.as_ref().map(|_| (seeds.end - seeds.start) * scenarios.len() as u64);
     let program = std::env::current_exe().map_err(Refused::new)?;
     let fuzz_options = corral_explore::FuzzOptions {
@@ -59,6 +60,11 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     print!("{}", report(&summary, took, &arm));
     if let Some(out) = &options.out {
         write_seed_files(out, &summary, &arm)?;
+    }
+    if let (Some(mut file), Some(path)) = (digests, &options.digests) {
+        for ((scenario, seed), digest) in &summary.digests {
+            writeln!(file, "{scenario} {seed} {digest}").map_err(|error| Refused::path(path, "cannot be written", error))?;
+        }
     }
     Ok(match (summary.stuck, summary.groups.is_empty()) {
         (true, _) => Status::Stuck,

@@ -1,7 +1,6 @@
 //! `corral list`.
 
 use corral_scenarios::catalogue;
-use corral_world::Catalogue;
 
 use crate::arguments::Listing;
 use crate::failure::{Done, Status};

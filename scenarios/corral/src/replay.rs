@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Catalogue, RunOptions, SeedFile, Verdict};
+use corral_world::{Arm, RunOptions, SeedFile, Verdict};
 
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use corral_scenarios::catalogue;
-use corral_world::{Catalogue, Plan, Verdict};
+use corral_world::{Plan, Verdict};
 
 use crate::arguments::RunOptions;
 use crate::failure::{Done, Refused, Status};

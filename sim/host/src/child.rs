@@ -39,6 +39,10 @@ impl ExitStatus {
     }
 }
 
+/// What Linux says of a file that is no program (ENOEXEC).
+#[cfg(madsim)]
+const EXEC_FORMAT_ERROR: i32 = 8;
+
 /// A running program.
 pub struct Child(Backend);
 
@@ -113,12 +117,19 @@ impl Command {
 
     #[cfg(madsim)]
     async fn spawn_simulated(&self) -> io::Result<std::sync::Arc<corral_core::Process>> {
-        use crate::process::{Programs, StartLatency, not_found};
+        use crate::process::{Executables, Programs, StartLatency, not_found};
         let world = corral_core::world();
         let Some(parent) = world.current_process() else { return std::future::pending().await };
         let programs = parent.spec.attachments.get::<Programs>();
-        let found = programs.and_then(|programs| programs.by_path.get(&self.program).cloned());
-        let main = found.ok_or_else(|| not_found(&self.program))?;
+        let in_image = programs.and_then(|programs| programs.by_path.get(&self.program).cloned());
+        let main = match in_image {
+            Some(main) => main,
+            None => {
+                let content = crate::fs::read(&self.program).await.map_err(|_| not_found(&self.program))?;
+                let named = Executables::of(&world).named_by(&content);
+                named.ok_or_else(|| io::Error::from_raw_os_error(EXEC_FORMAT_ERROR))?
+            }
+        };
         let latency =
             parent.spec.attachments.get::<StartLatency>().map_or_else(StartLatency::default, |latency| *latency);
         let mut random = crate::random::stream(&format!("exec/{}", world.now().0));

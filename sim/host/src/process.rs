@@ -30,6 +30,40 @@ pub struct Programs {
     pub by_path: BTreeMap<String, Program>,
 }
 
+/// Programs that files name: a file whose content is [`executable_file`] of a name runs the program registered under it. This is how a binary that
+/// one container copied to its host is run by another, and how it is missing when nobody copied it. One table a run.
+#[cfg(madsim)]
+#[derive(Default)]
+pub struct Executables {
+    by_name: std::sync::Mutex<BTreeMap<String, Program>>,
+}
+
+#[cfg(madsim)]
+impl Executables {
+    /// The run's table.
+    pub fn of(world: &corral_core::World) -> Arc<Executables> {
+        world.extension(Executables::default)
+    }
+
+    /// Registers a program.
+    pub fn insert(&self, name: &str, program: Program) {
+        self.by_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), program);
+    }
+
+    /// The program that a file's content names.
+    pub(crate) fn named_by(&self, content: &[u8]) -> Option<Program> {
+        let name = std::str::from_utf8(content).ok()?.strip_prefix(EXECUTABLE_MARK)?.trim_end();
+        self.by_name.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned()
+    }
+}
+
+const EXECUTABLE_MARK: &str = "#!corral ";
+
+/// The content of an executable file that runs the program registered under this name.
+pub fn executable_file(name: &str) -> Vec<u8> {
+    format!("{EXECUTABLE_MARK}{name}\n").into_bytes()
+}
+
 /// Arguments, the program's name first.
 pub fn args() -> Vec<String> {
     #[cfg(madsim)]

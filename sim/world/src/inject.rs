@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use corral_apiserver::options::{AnswerFate, ClientIdentity, Refusal, RequestFate, RequestPolicy, RequestView};
-use corral_apiserver::store::Delivery;
+use corral_apiserver::{AnswerFate, ClientIdentity, Delivery, Refusal, RequestFate, RequestPolicy, RequestView};
 use corral_core::journal::{Event, Record};
 use corral_core::random::Stream;
 use corral_core::{MachineId, World};
@@ -12,8 +11,12 @@ use corral_net::{Net, PartitionSpec, Selector};
 use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind};
 
 use crate::fault::Fault;
+use crate::pods;
 use crate::plan::{ApiVerb, PlannedFault, StoreVerb, Trigger, TriggerEvent};
 use crate::stage::Stage;
+
+/// A plan's machines are compared with the scenario's before anything runs.
+const CHECKED: &str = "a plan names machines that exist";
 
 /// The API server's faults in force.
 pub struct ApiFaults {
@@ -263,22 +266,22 @@ fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
         }
         Fault::Partition { from, to, port, one_way, .. } => Some(partition(stage, from, to, *port, *one_way)),
         Fault::DeletePods { namespace, name, forced, machine } => {
-            stage.cluster().delete_pods(namespace, name, machine, *forced);
+            pods::delete(stage, &pods::of(stage, namespace, name, machine), *forced);
             None
         }
         Fault::KillProcess { namespace, name, machine } => {
-            stage.cluster().kill_pods_processes(namespace, name, machine);
+            pods::of(stage, namespace, name, machine).iter().for_each(|pod| pod.kill(stage));
             None
         }
         Fault::PowerOff { machine, .. } => {
-            stage.cluster().power_off(machine);
             let machine = machine.clone();
-            Some(Box::new(move |stage| stage.cluster().power_on(&machine)))
+            stage.cluster().power_off(&machine).expect(CHECKED);
+            Some(Box::new(move |stage| stage.cluster().power_on(&machine).expect(CHECKED)))
         }
         Fault::Freeze { machine, .. } => {
-            stage.cluster().freeze(machine);
             let machine = machine.clone();
-            Some(Box::new(move |stage| stage.cluster().thaw(&machine)))
+            stage.cluster().freeze(&machine).expect(CHECKED);
+            Some(Box::new(move |stage| stage.cluster().thaw(&machine).expect(CHECKED)))
         }
         Fault::StepClock { machine, milliseconds } => {
             let now = stage.world().now();

@@ -11,7 +11,7 @@ use crate::arm::Arm;
 use crate::inject::{self, ApiFaults};
 use crate::oracle::{Probes, Violation};
 use crate::plan::Plan;
-use crate::scenario::Scenario;
+use crate::scenario::{Ground, Scenario};
 use crate::stage::Stage;
 use crate::verdict::{OWN_FAULT, Verdict};
 
@@ -85,9 +85,9 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> F
     let what = format!("{}, {arm}", scenario.name());
     world.record(Event::RunBegan { seed, what: what.into() });
     let api_faults = ApiFaults::new(&world);
-    let mut spec = scenario.cluster(seed, &plan, &arm);
-    spec.api.policy = api_faults.clone();
-    let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults));
+    let Ground { cluster: mut spec, stores } = scenario.ground(&plan, &arm);
+    spec.api_server.policy = api_faults.clone();
+    let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
     watch(&world, &scenario, &stage);
     stage.phase("boot");
     stage.set_cluster(Cluster::boot(spec).await);

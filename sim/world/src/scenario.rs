@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use corral_cluster::ClusterSpec;
+use corral_object_store::BucketStore;
 
 use crate::arm::Arm;
 use crate::oracle::{Oracle, Probe};
@@ -23,6 +24,14 @@ pub struct Parameter {
     pub default: &'static str,
     /// What it does, in one line.
     pub about: &'static str,
+}
+
+/// What a plan plays on.
+pub struct Ground {
+    /// The cluster to boot.
+    pub cluster: ClusterSpec,
+    /// Object stores, under the plan's faults and the oracles' eyes. Their servers are pods of the cluster's.
+    pub stores: Vec<Arc<BucketStore>>,
 }
 
 /// A cluster, a workload and what may go wrong.
@@ -48,8 +57,8 @@ pub trait Scenario: Send + Sync {
     /// What is wrong, and what is allowed; in one line.
     fn check(&self, plan: &Plan) -> Result<(), String>;
 
-    /// The cluster to boot for this plan.
-    fn cluster(&self, seed: u64, plan: &Plan, arm: &Arm) -> ClusterSpec;
+    /// What the plan plays on. Called inside the run.
+    fn ground(&self, plan: &Plan, arm: &Arm) -> Ground;
 
     /// The machines that a plan's faults may name.
     fn machines(&self, plan: &Plan) -> Vec<String>;

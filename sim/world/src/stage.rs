@@ -25,6 +25,7 @@ pub struct Stage {
     world: Arc<World>,
     cluster: OnceLock<Cluster>,
     api_faults: Arc<ApiFaults>,
+    stores: Vec<Arc<BucketStore>>,
     state: Mutex<State>,
 }
 
@@ -33,7 +34,6 @@ struct State {
     violations: Vec<Violation>,
     hazards: BTreeMap<String, u64>,
     reached: BTreeSet<String>,
-    stores: Vec<Arc<BucketStore>>,
     phase: &'static str,
     undos: BTreeMap<u64, Undo>,
     last_undo: u64,
@@ -41,8 +41,14 @@ struct State {
 }
 
 impl Stage {
-    pub(crate) fn new(plan: Plan, arm: Arm, world: Arc<World>, api_faults: Arc<ApiFaults>) -> Stage {
-        Stage { plan, arm, world, cluster: OnceLock::new(), api_faults, state: Mutex::default() }
+    pub(crate) fn new(
+        plan: Plan,
+        arm: Arm,
+        world: Arc<World>,
+        api_faults: Arc<ApiFaults>,
+        stores: Vec<Arc<BucketStore>>,
+    ) -> Stage {
+        Stage { plan, arm, world, cluster: OnceLock::new(), api_faults, stores, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -75,14 +81,9 @@ impl Stage {
         self.world.stream(&format!("workload/{name}"))
     }
 
-    /// Puts an object store under the plan's faults and the oracles' eyes.
-    pub fn add_store(&self, store: Arc<BucketStore>) {
-        self.state().stores.push(store);
-    }
-
     /// The object stores.
-    pub fn stores(&self) -> Vec<Arc<BucketStore>> {
-        self.state().stores.clone()
+    pub fn stores(&self) -> &[Arc<BucketStore>] {
+        &self.stores
     }
 
     /// Enters a phase.
