@@ -139,6 +139,7 @@ impl Datastore {
         started.start(self.settings.informer());
         started.start(self.volumes.informer());
         started.start(self.secrets.informer());
+        started.start(self.pods.informer());
         started.start(&self.kubernetes_node_informer);
         if self.readers == Readers::Controllers {
             started.start(self.backup_volumes.informer());
@@ -146,7 +147,6 @@ impl Datastore {
             started.start(self.nodes.informer());
             started.start(self.engine_images.informer());
             started.start(self.volume_attachments.informer());
-            started.start(self.pods.informer());
             started.start(self.config_maps.informer());
             started.start(self.daemon_sets.informer());
         }
