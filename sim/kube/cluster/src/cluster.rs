@@ -28,6 +28,7 @@ use crate::kubelet::volumes::MachineDisks;
 use crate::kubelet::{self, KubeletConfig, KubeletLatencies};
 use crate::scheduler;
 use crate::service_proxy::{self, ServiceTable};
+use crate::storage::StorageLatencies;
 use crate::supervisor::{Supervisor, Unit};
 
 /// The address of the control plane's machine.
@@ -81,8 +82,10 @@ pub struct ClusterSpec {
     pub workers: Vec<WorkerSpec>,
     /// What containers can run.
     pub images: Images,
-    /// How the API server behaves, faults included. Its service network is set here.
+    /// How the API server behaves, faults included. Its service network, and its storage's latency if it has none, are set here.
     pub api_server: corral_apiserver::Options,
+    /// How long the storage behind the API server takes.
+    pub storage: StorageLatencies,
     /// How much history the store keeps.
     pub history: HistoryOptions,
     /// How the controllers behave.
@@ -100,6 +103,7 @@ impl ClusterSpec {
             workers: (1..=count).map(|number| WorkerSpec::named(&format!("node-{number}"))).collect(),
             images: Images::new(),
             api_server: corral_apiserver::Options::default(),
+            storage: StorageLatencies::default(),
             history: HistoryOptions::default(),
             controller_manager: ControllerManagerOptions::default(),
             leadership: Leadership::default(),
@@ -343,10 +347,10 @@ fn control_units(spec: &ClusterSpec, store: &Arc<Store>, machine: &Machine, serv
         program,
         attachments: Attachments::default(),
     };
-    let (store, options) = (store.clone(), spec.api_server.clone());
+    let (store, options, storage) = (store.clone(), spec.api_server.clone(), spec.storage);
     let api_server = program(move || {
         let options = corral_apiserver::Options { service_network: SERVICE_NETWORK, ..options.clone() };
-        api_server_main(store.clone(), options)
+        api_server_main(store.clone(), options, storage)
     });
     let (at, leadership, options) = (server.clone(), spec.leadership, spec.controller_manager.clone());
     let manager = program(move || controller_manager::main(at.clone(), leadership, options.clone()));
@@ -405,7 +409,8 @@ fn make_worker(world: &Arc<World>, spec: &ClusterSpec, worker: &WorkerSpec, numb
 }
 
 /// The main of the API server's process.
-async fn api_server_main(store: Arc<Store>, options: corral_apiserver::Options) -> i32 {
+async fn api_server_main(store: Arc<Store>, mut options: corral_apiserver::Options, storage: StorageLatencies) -> i32 {
+    options.storage_latency.get_or_insert_with(|| storage.begin());
     let listener = match TcpListener::bind((CONTROL_PLANE_ADDRESS, API_PORT).into()).await {
         Ok(listener) => listener,
         Err(error) => {

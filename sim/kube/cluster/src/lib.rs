@@ -30,6 +30,8 @@ mod scheduler;
 #[cfg(madsim)]
 mod service_proxy;
 #[cfg(madsim)]
+mod storage;
+#[cfg(madsim)]
 mod supervisor;
 
 #[cfg(madsim)]
@@ -44,6 +46,8 @@ pub use election::Leadership;
 pub use images::{Image, Images};
 #[cfg(madsim)]
 pub use kubelet::KubeletLatencies;
+#[cfg(madsim)]
+pub use storage::StorageLatencies;
 
 /// The namespace of the nodes' leases.
 #[cfg(madsim)]

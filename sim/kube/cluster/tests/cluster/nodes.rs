@@ -128,13 +128,14 @@ fn a_frozen_machine_is_lost_and_then_simply_goes_on() {
 }
 
 #[test]
-fn the_control_plane_comes_back_and_the_workers_did_not_mind() {
+fn a_control_plane_that_starts_again_finds_the_workers_as_they_were() {
     run(Options::new(35), async {
         let (cluster, client) = boot(2).await;
         pod_on(&client, "lives", "node-1", "test/server").await;
-        cluster.control_plane_power_off();
+        let processes = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "coredns", "kube-proxy"];
+        processes.iter().for_each(|process| cluster.control_plane_stop(process));
         host::time::sleep(Duration::from_secs(120)).await;
-        cluster.control_plane_power_on();
+        processes.iter().for_each(|process| cluster.control_plane_start(process));
         host::time::sleep(Duration::from_secs(120)).await;
         let nodes: Api<Node> = Api::all(&client);
         for name in ["node-1", "node-2"] {
