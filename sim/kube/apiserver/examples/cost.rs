@@ -22,8 +22,6 @@ struct Spec {
     frontend: String,
     #[serde(default)]
     disk_selector: Vec<String>,
-    #[serde(flatten)]
-    _rest: serde::de::IgnoredAny,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,8 +52,9 @@ fn definition() -> Value {
                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": properties}, "status": {"type": "object"}}}}}]}})
 }
 
-async fn post(client: &Client, url: &str, body: &Value) -> u16 {
-    let request = http::Request::post(url).header("Content-Type", "application/json").body(full(body.to_string())).expect("a request");
+async fn post(client: &Client, url: &str, body: String) -> u16 {
+    let request =
+        http::Request::post(url).header("Content-Type", "application/json").body(full(body)).expect("a request");
     let response = client.send(request).await.expect("an answer");
     let code = response.status().as_u16();
     let bytes = host::http::collect(response.into_body(), 1 << 20).await.expect("a body");
@@ -67,7 +66,8 @@ async fn post(client: &Client, url: &str, body: &Value) -> u16 {
 }
 
 async fn follow(client: Client, url: String, expected: usize) {
-    let response = client.send(http::Request::get(url).body(host::http::empty()).expect("a request")).await.expect("an answer");
+    let response =
+        client.send(http::Request::get(url).body(host::http::empty()).expect("a request")).await.expect("an answer");
     let mut body = response.into_body();
     let mut buffer = Vec::new();
     let mut seen = 0;
@@ -77,7 +77,10 @@ async fn follow(client: Client, url: String, expected: usize) {
         let mut start = 0;
         while let Some(length) = buffer[start..].iter().position(|byte| *byte == b'\n') {
             let line: Line = serde_json::from_slice(&buffer[start..start + length]).expect("a line");
-            assert!(line.object.spec.size.len() + line.object.spec.frontend.len() + line.object.spec.disk_selector.len() > 8);
+            assert!(
+                line.object.spec.size.len() + line.object.spec.frontend.len() + line.object.spec.disk_selector.len()
+                    > 8
+            );
             assert!(line.object.status.is_none());
             start += length + 1;
             seen += 1;
@@ -87,24 +90,35 @@ async fn follow(client: Client, url: String, expected: usize) {
 }
 
 fn main() {
-    let argument = |index: usize, otherwise: usize| std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(otherwise);
+    let argument = |index: usize, otherwise: usize| {
+        std::env::args().nth(index).and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+    };
     let (creates, watchers) = (argument(1, 10_000), argument(2, 3));
     corral_core::run(corral_core::Options::new(1), async move {
-        let listener = host::net::TcpListener::bind("192.168.0.1:8001".parse().expect("an address")).await.expect("free");
+        let listener =
+            host::net::TcpListener::bind("192.168.0.1:8001".parse().expect("an address")).await.expect("free");
         let store = Store::new(HistoryOptions { max_bytes: 1 << 20, ..HistoryOptions::default() });
         let server = Server::new(store, Options::default());
         host::spawn(async move { server.serve(listener).await });
         let client = Client::new();
         let base = "http://192.168.0.1:8001/apis";
-        let code = post(&client, &format!("{base}/apiextensions.k8s.io/v1/customresourcedefinitions"), &definition()).await;
+        let code = post(
+            &client,
+            &format!("{base}/apiextensions.k8s.io/v1/customresourcedefinitions"),
+            definition().to_string(),
+        )
+        .await;
         assert_eq!(code, 201);
         host::time::sleep(std::time::Duration::from_secs(3)).await;
         let url = format!("{base}/bench.example/v1/namespaces/default/volumes");
-        let following: Vec<_> =
-            (0..watchers).map(|_| host::spawn(follow(Client::new(), format!("{url}?watch=1&resourceVersion=0"), creates))).collect();
+        let following: Vec<_> = (0..watchers)
+            .map(|_| host::spawn(follow(Client::new(), format!("{url}?watch=1&resourceVersion=0"), creates)))
+            .collect();
         host::time::sleep(std::time::Duration::from_secs(1)).await;
+        let template = volume(0).to_string();
         for number in 0..creates {
-            assert_eq!(post(&client, &url, &volume(number)).await, 201);
+            let body = template.replacen("\"volume-0\"", &format!("\"volume-{number}\""), 1);
+            assert_eq!(post(&client, &url, body).await, 201);
         }
         for watch in following {
             watch.await.expect("a watch ends");

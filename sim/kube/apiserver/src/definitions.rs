@@ -57,12 +57,22 @@ impl Inner {
         }
     }
 
-    /// The first creates of a young custom resource take their time.
-    pub async fn hold_young(&self, resource: &Resource) {
+    /// Creates of a young custom resource take their time; those of a dying one fail.
+    pub async fn hold_young(&self, resource: &Resource) -> Result<(), ApiError> {
+        if resource.custom().is_none() {
+            return Ok(());
+        }
         let established = self.readiness().phases.get(&resource.key).and_then(|phase| phase.established);
         let timing = &self.options.definitions;
         if established.is_some_and(|since| since.elapsed() < timing.young) {
             sleep(timing.young_create).await;
+        }
+        match self.registry().definition(&resource.key) {
+            Some(definition) if definition.terminating => {
+                let why = "create not allowed while custom resource definition is terminating";
+                Err(ApiError::new(405, "MethodNotAllowed", why))
+            }
+            _ => Ok(()),
         }
     }
 

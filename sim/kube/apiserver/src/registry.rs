@@ -17,6 +17,8 @@ pub(crate) struct Definition {
     pub generation: i64,
     /// Its resources answer.
     pub established: bool,
+    /// Nothing new may be created.
+    pub terminating: bool,
     pub resources: Vec<Arc<Resource>>,
 }
 
@@ -103,7 +105,8 @@ impl Registry {
         for resource in resources.iter().filter(|_| established) {
             self.add(resource.clone());
         }
-        let definition = Definition { uid: stored.uid().to_owned(), generation, established, resources };
+        let terminating = stored.is_deleting();
+        let definition = Definition { uid: stored.uid().to_owned(), generation, established, terminating, resources };
         self.definitions.insert(name.to_owned(), Arc::new(definition));
     }
 }

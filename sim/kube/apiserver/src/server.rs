@@ -23,6 +23,11 @@ use crate::resource::Resource;
 use crate::route;
 use crate::store::{Commit, Raced, Store, Subscription, Write};
 
+const STORAGE_LIMIT: usize = 1536 << 10;
+const MESSAGE_LIMIT: usize = 2 << 20;
+/// What is read of a body that is refused for its size.
+const DRAIN_LIMIT: usize = 64 << 20;
+
 /// What a server process keeps: nothing that could not be had again from the store.
 pub(crate) struct Inner {
     pub store: Arc<Store>,
@@ -134,9 +139,35 @@ impl Inner {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > BODY_LIMIT) {
+            // Read to its end: a client that is still sending would meet a reset instead of the answer.
+            let _ = host::http::collect(body, DRAIN_LIMIT).await;
             return Err(ApiError::too_large(BODY_LIMIT));
         }
-        host::http::collect(body, BODY_LIMIT).await.map_err(|error| ApiError::bad_request(error.to_string()))
+        host::http::collect(body, BODY_LIMIT).await.map_err(|error| match error {
+            host::http::Error::Body(error) if error.is::<http_body_util::LengthLimitError>() => {
+                ApiError::too_large(BODY_LIMIT)
+            }
+            other => ApiError::bad_request(other.to_string()),
+        })
+    }
+
+    /// etcd takes no transaction over 1.5 MiB, and the gRPC client before it no message over 2 MiB.
+    pub fn check_size(&self, call: &Call, object: &serde_json::Value) -> Result<(), ApiError> {
+        let stored = self.store.at_key(&call.resource.key, &call.key());
+        let grown = call.body.len() + stored.map_or(0, |object| object.record.bytes.len());
+        if grown < STORAGE_LIMIT {
+            return Ok(());
+        }
+        match object.to_string().len() {
+            length if length > MESSAGE_LIMIT => Err(ApiError::without_reason(
+                500,
+                format!(
+                    "rpc error: code = ResourceExhausted desc = trying to send message larger than max ({length} vs. {MESSAGE_LIMIT})"
+                ),
+            )),
+            length if length > STORAGE_LIMIT => Err(ApiError::without_reason(500, "etcdserver: request is too large")),
+            _ => Ok(()),
+        }
     }
 
     /// Carries a request out, or what a fault makes of it.

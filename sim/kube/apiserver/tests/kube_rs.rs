@@ -9,7 +9,9 @@ use futures_util::{StreamExt, TryStreamExt};
 use host::net::TcpListener;
 use host::time::{sleep, timeout};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Config};
@@ -26,7 +28,11 @@ async fn client() -> Client {
 
 fn config_map(name: &str, value: &str) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta { name: Some(name.into()), labels: Some(BTreeMap::from([("a".into(), "b".into())])), ..ObjectMeta::default() },
+        metadata: ObjectMeta {
+            name: Some(name.into()),
+            labels: Some(BTreeMap::from([("a".into(), "b".into())])),
+            ..ObjectMeta::default()
+        },
         data: Some(BTreeMap::from([("key".to_owned(), value.to_owned())])),
         ..ConfigMap::default()
     }
@@ -44,7 +50,10 @@ fn the_client_speaks_every_verb() {
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
         let created = maps.create(&PostParams::default(), &config_map("one", "1")).await.unwrap();
         let taken = maps.create(&PostParams::default(), &config_map("one", "1")).await.unwrap_err();
-        assert!(matches!(taken, kube::Error::Api(ref status) if status.code == 409 && status.reason == "AlreadyExists"), "{taken}");
+        assert!(
+            matches!(taken, kube::Error::Api(ref status) if status.code == 409 && status.reason == "AlreadyExists"),
+            "{taken}"
+        );
         let mut changed = created.clone();
         changed.data = config_map("one", "2").data;
         maps.replace("one", &PostParams::default(), &changed).await.unwrap();
@@ -59,7 +68,13 @@ fn the_client_speaks_every_verb() {
         maps.delete("one", &DeleteParams::default()).await.unwrap();
         assert!(maps.get_opt("one").await.unwrap().is_none());
         let namespaces: Api<Namespace> = Api::all(client);
-        assert!(namespaces.list(&ListParams::default()).await.unwrap().items.iter().any(|namespace| namespace.metadata.name.as_deref() == Some("default")));
+        assert!(
+            namespaces.list(&ListParams::default()).await.unwrap().items.iter().any(|namespace| namespace
+                .metadata
+                .name
+                .as_deref()
+                == Some("default"))
+        );
     });
 }
 
@@ -90,8 +105,10 @@ fn a_raw_watch_shows_each_change() {
 fn the_reflector_mirrors_custom_resources() {
     host::real::block_on(async {
         let client = client().await;
-        let definitions: Api<DynamicObject> =
-            Api::all_with(client.clone(), &ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition")));
+        let definitions: Api<DynamicObject> = Api::all_with(
+            client.clone(),
+            &ApiResource::from_gvk(&GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition")),
+        );
         let definition: DynamicObject = serde_json::from_value(json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": { "name": "gadgets.kube.example" },

@@ -10,11 +10,12 @@ use crate::error::ApiError;
 use crate::meta;
 use crate::options::Access;
 use crate::resource::{Generation, Model};
-use crate::store::{Commit, Raced, Write, key_of};
+use crate::store::{Raced, Write, key_of};
 
 /// Creates an object from the request's body.
 pub(crate) async fn create(call: &mut Call) -> Result<Answer, ApiError> {
     let dry_run = call.query.dry_run()?;
+    call.inner.hold_young(&call.resource).await?;
     let validation = FieldValidation::of(call.query.get("fieldValidation"))?;
     let mut unknown = Vec::new();
     let mut object = decode::object(&call.resource, call.content_type.as_deref(), &call.body, &mut unknown)?;
@@ -77,10 +78,10 @@ async fn store(call: &mut Call, object: Map<String, Value>, dry_run: bool) -> Re
             None => call.answer_value(201, &Value::Object(object), 0),
         };
     }
-    call.inner.hold_young(&call.resource).await;
+    let object = Value::Object(object);
+    call.inner.check_size(call, &object)?;
     call.inner.storage(Access::Write).await;
-    let written: Result<Commit, Raced> = call.inner.commit(call, &key, None, Write::Put(Value::Object(object)));
-    match written {
+    match call.inner.commit(call, &key, None, Write::Put(object)) {
         Ok(commit) => call.answer(201, &commit.object().record),
         Err(Raced) => Err(exists(call).unwrap_or_else(|| call.resource.stale(&call.name))),
     }

@@ -38,6 +38,10 @@ impl DeleteOptions {
         let mut options =
             if call.body.is_empty() { DeleteOptions::of_query(call)? } else { DeleteOptions::of_body(call)? };
         options.dry_run |= call.query.dry_run()?;
+        if let Value::Object(given) = &mut options.given {
+            given.insert("kind".into(), "DeleteOptions".into());
+            given.insert("apiVersion".into(), "meta.k8s.io/v1".into());
+        }
         let mut causes = Vec::new();
         if let (Some(policy), Some(_)) = (&options.policy, options.orphan_dependents) {
             let why = "orphanDependents and deletionPropagation cannot be both set";

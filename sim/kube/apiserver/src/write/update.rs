@@ -18,7 +18,11 @@ use crate::store::{Object, Raced, Write};
 
 /// What a client wants an object to become.
 enum Change {
-    Whole(Map<String, Value>),
+    /// This, given up after one attempt if it names the version that it replaces: a second one could only find a newer version.
+    Whole {
+        object: Map<String, Value>,
+        versioned: bool,
+    },
     Patched(Patch),
 }
 
@@ -37,7 +41,8 @@ pub(crate) async fn put(call: &mut Call) -> Result<Answer, ApiError> {
             "the name of the object ({name}) does not match the name on the URL ({url})"
         )));
     }
-    change(call, Change::Whole(object)).await
+    let versioned = !meta::text(&object, "resourceVersion").is_empty();
+    change(call, Change::Whole { object, versioned }).await
 }
 
 /// Patches an object or its status.
@@ -46,28 +51,36 @@ pub(crate) async fn patch(call: &mut Call) -> Result<Answer, ApiError> {
     change(call, Change::Patched(patch)).await
 }
 
-async fn change(call: &mut Call, change: Change) -> Result<Answer, ApiError> {
+async fn change(call: &mut Call, mut change: Change) -> Result<Answer, ApiError> {
     let dry_run = call.query.dry_run()?;
     loop {
         let Some(current) = call.inner.store.at_key(&call.resource.key, &call.key()) else {
             return match change {
-                Change::Whole(object) if call.subresource.is_empty() && call.resource.allows_create_on_update() => {
+                Change::Whole { object, .. }
+                    if call.subresource.is_empty() && call.resource.allows_create_on_update() && !object.is_empty() =>
+                {
                     create::create_object(call, object, dry_run).await
                 }
                 _ => Err(call.resource.not_found(&call.name)),
             };
         };
-        let object = candidate(call, &change, &current)?;
+        let object = candidate(call, &mut change, &current)?;
         if let Some(answer) = attempt(call, object, &current, dry_run).await? {
             return Ok(answer);
+        }
+        if matches!(change, Change::Whole { versioned: true, .. }) {
+            return Err(match call.inner.store.at_key(&call.resource.key, &call.key()) {
+                Some(_) => call.resource.stale(&call.name),
+                None => call.resource.not_found(&call.name),
+            });
         }
     }
 }
 
 /// What the object would become, as the client has it.
-fn candidate(call: &mut Call, change: &Change, current: &Object) -> Result<Map<String, Value>, ApiError> {
+fn candidate(call: &mut Call, change: &mut Change, current: &Object) -> Result<Map<String, Value>, ApiError> {
     match change {
-        Change::Whole(object) => {
+        Change::Whole { object, versioned } => {
             let uid = meta::text(object, "uid");
             if !uid.is_empty() && uid != current.uid() {
                 let (key, found) = (call.key(), current.uid());
@@ -85,7 +98,7 @@ fn candidate(call: &mut Call, change: &Change, current: &Object) -> Result<Map<S
                     ),
                 ));
             }
-            Ok(object.clone())
+            Ok(if *versioned { std::mem::take(object) } else { object.clone() })
         }
         Change::Patched(patch) => {
             let validation = FieldValidation::of(call.query.get("fieldValidation"))?;
@@ -133,6 +146,7 @@ async fn attempt(
         };
     }
     let object = Value::Object(object);
+    call.inner.check_size(call, &object)?;
     if object == current.value {
         return call.answer(200, &current.record).map(Some);
     }
