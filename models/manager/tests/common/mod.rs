@@ -4,6 +4,7 @@
 
 pub mod fill;
 pub mod manifest;
+pub mod trace;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
