@@ -7,6 +7,7 @@ pub mod manifest;
 pub mod trace;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corral_cluster::{Cluster, ClusterSpec, Image, Images};
@@ -35,6 +36,8 @@ pub struct Longhorn {
     pub cluster: Cluster,
     pub client: Client,
     pub build: Build,
+    /// What the object store holds.
+    pub buckets: Arc<BucketStore>,
 }
 
 /// The address of the store, for whoever reads the Secret.
@@ -65,13 +68,13 @@ impl Longhorn {
     /// Boots a cluster of one worker, installs this build, and waits until its manager is ready and has its engine image.
     pub async fn boot(tag: &str) -> Longhorn {
         let build = Build::parse_tag(tag).expect("a tag of ours");
-        start_store();
+        let buckets = start_store();
         let mut spec = ClusterSpec::workers(1).images(images(&build));
         spec.api_server.webhook_scheme = corral_apiserver::WebhookScheme::Http;
         let cluster = Cluster::boot(spec).await;
         let client = Client::new(&cluster.api_address(), ClientOptions::unlimited("test-client")).expect("an address");
         manifest::install(&client, &build).await;
-        let longhorn = Longhorn { cluster, client, build };
+        let longhorn = Longhorn { cluster, client, build, buckets };
         let patience = Patience::new("the node is ready and has its engine image", 300);
         while !longhorn.is_ready().await {
             patience.wait().await;
@@ -97,8 +100,7 @@ impl Longhorn {
                 json!({"spec": {"backupTargetURL": TARGET, "credentialSecret": "s3-secret", "pollInterval": "5m0s"}});
             let targets = self.api::<BackupTarget>();
             targets.patch("default", &PatchParams::default(), &Patch::Merge(spec)).await.expect("a valid target");
-            let now = json!({"spec": {"syncRequestedAt": host::wall_clock::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}});
-            targets.patch("default", &PatchParams::default(), &Patch::Merge(now)).await.expect("a request");
+            self.request_sync().await;
         } else {
             let settings = self.api::<Setting>();
             for (name, value) in [("backup-target-credential-secret", "s3-secret"), ("backup-target", TARGET)] {
@@ -110,6 +112,19 @@ impl Longhorn {
         while !self.has_pulled(backups).await {
             patience.wait().await;
         }
+    }
+
+    /// Asks for a synchronisation of the default target.
+    pub async fn request_sync(&self) {
+        let now = host::wall_clock::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let request = Patch::Merge(json!({"spec": {"syncRequestedAt": now}}));
+        self.api::<BackupTarget>().patch("default", &PatchParams::default(), &request).await.expect("a request");
+    }
+
+    /// How many backups the store holds.
+    pub fn stored_backups(&self) -> usize {
+        let objects = self.buckets.objects(BUCKET, "");
+        objects.iter().filter(|object| object.key.contains("/backups/backup_")).count()
     }
 
     /// Sends a request to the Longhorn API of the manager, and gives status and body.
@@ -140,7 +155,7 @@ impl Longhorn {
     }
 
     /// Whether so many backups, and all volumes, have read the store.
-    async fn has_pulled(&self, backups: usize) -> bool {
+    pub async fn has_pulled(&self, backups: usize) -> bool {
         let pulled: Vec<Backup> = self.list().await;
         let volumes: Vec<BackupVolume> = self.list().await;
         let complete = pulled.iter().filter(|backup| backup.status.state.as_str() == "Completed").count();
@@ -169,7 +184,7 @@ impl Patience {
 }
 
 /// Starts the object store on a machine of its own.
-fn start_store() {
+fn start_store() -> Arc<BucketStore> {
     let buckets = BucketStore::new();
     buckets.create_bucket(BUCKET);
     let machine = world().add_machine("store");
@@ -182,11 +197,13 @@ fn start_store() {
         environment: Default::default(),
         attachments: Attachments::default(),
     };
+    let served = buckets.clone();
     let serve = async move {
-        corral_object_store::serve(buckets, STORE).await.expect("a free port");
+        corral_object_store::serve(served, STORE).await.expect("a free port");
         0
     };
     world().spawn_process(spec, Box::pin(serve));
+    buckets
 }
 
 /// Longhorn's images: the manager, whose machine has the engine's binary, and the engine image, whose container puts it there.
