@@ -19,7 +19,7 @@ use crate::layout;
 use crate::lock::{FileLock, LockKind};
 use crate::store::Backupstore;
 use crate::upload::percent;
-use crate::url::{decode_backup, is_valid_name};
+use crate::url::{BackupAddress, decode_backup, is_valid_name};
 
 /// What a backup is restored into.
 pub trait RestoreTarget: Send + Sync + 'static {
@@ -52,6 +52,19 @@ enum Piece {
     Zeros { offset: i64 },
 }
 
+/// What a restore consists of.
+struct Plan {
+    /// The volume whose blocks are read: the address's, whatever the configuration says.
+    volume: String,
+    backup: BackupConfig,
+    /// Size of the restored volume.
+    size: i64,
+    block_size: i64,
+    pieces: Vec<Piece>,
+    /// What the progress is measured by: more than the pieces, if some blocks need not be restored.
+    total: usize,
+}
+
 /// A restore that is under way.
 struct Running {
     store: Backupstore,
@@ -73,24 +86,24 @@ impl Backupstore {
         target: Arc<dyn RestoreTarget>,
         workers: usize,
     ) -> Result<JoinHandle<()>> {
-        let address = decode_backup(address)?;
-        let lock = FileLock::new(self, &address.volume, LockKind::CreateOrRestore);
+        let BackupAddress { volume, backup, .. } = decode_backup(address)?;
+        let lock = FileLock::new(self, &volume, LockKind::CreateOrRestore);
         let started = async {
             lock.lock().await?;
-            let (size, volume) = (self.restored_size(&address.volume).await?, address.volume.as_str());
+            let size = self.restored_size(&volume).await?;
             if size == 0 || (!self.context.behaviour.block_size_parameter && size % DEFAULT_BLOCK_SIZE_BYTES != 0) {
                 return Err(Error::Invalid(format!("invalid volume size {size}")));
             }
             open(target.as_ref()).await?;
-            let prepared = async {
-                let backup = self.load_backup(address.backup.as_deref().unwrap_or_default(), volume).await?;
+            let plan = async {
+                let backup = self.load_backup(backup.as_deref().unwrap_or_default(), &volume).await?;
                 let block_size = self.whole_blocks(&backup, size)?;
                 lock.lock().await?;
-                Ok((pieces_of_all(&backup), backup, block_size))
+                let pieces: Vec<_> = backup.blocks.iter().cloned().map(Piece::Block).collect();
+                Ok(Plan { volume: volume.clone(), total: pieces.len(), pieces, backup, size, block_size })
             };
-            let (pieces, backup, block_size) = close_on_error(target.as_ref(), prepared.await, self).await?;
-            let total = pieces.len();
-            Ok(self.spawn_restore(&target, &backup, block_size, total, pieces, size, workers, &lock))
+            let plan = close_on_error(target.as_ref(), plan.await, self).await?;
+            Ok(self.spawn_restore(plan, target, workers, &lock))
         };
         let started = started.await;
         lock.unlock_or_warn().await;
@@ -105,11 +118,11 @@ impl Backupstore {
         target: Arc<dyn RestoreTarget>,
         workers: usize,
     ) -> Result<JoinHandle<()>> {
-        let address = decode_backup(address)?;
-        let lock = FileLock::new(self, &address.volume, LockKind::CreateOrRestore);
+        let BackupAddress { volume, backup, .. } = decode_backup(address)?;
+        let lock = FileLock::new(self, &volume, LockKind::CreateOrRestore);
         lock.lock().await?;
         let started = async {
-            let (size, volume) = (self.restored_size(&address.volume).await?, address.volume.as_str());
+            let size = self.restored_size(&volume).await?;
             if size == 0 || size % DEFAULT_BLOCK_SIZE_BYTES != 0 {
                 return Err(Error::Invalid(format!("read invalid volume size {size}")));
             }
@@ -117,19 +130,26 @@ impl Backupstore {
                 return Err(Error::Invalid(format!("invalid parameter lastBackupName {older}")));
             }
             open(target.as_ref()).await?;
-            let prepared = async {
-                let older = self.load_backup(older, volume).await?;
-                let backup = self.load_backup(address.backup.as_deref().unwrap_or_default(), volume).await?;
-                let (before, block_size) = (self.block_size_of(&older)?, self.whole_blocks(&backup, size)?);
+            let plan = async {
+                let older = self.load_backup(older, &volume).await?;
+                let backup = self.load_backup(backup.as_deref().unwrap_or_default(), &volume).await?;
+                let (before, block_size) = (self.block_size(&older.parameters)?, self.whole_blocks(&backup, size)?);
                 if before != block_size {
                     return Err(Error::Invalid(format!("backup block size is changed from {before} to {block_size}")));
                 }
                 lock.lock().await?;
                 let total = older.blocks.len() + backup.blocks.len();
-                Ok((pieces_that_differ(&older, &backup), backup, block_size, total))
+                Ok(Plan {
+                    volume: volume.clone(),
+                    pieces: pieces_that_differ(&older, &backup),
+                    total,
+                    backup,
+                    size,
+                    block_size,
+                })
             };
-            let (pieces, backup, block_size, total) = close_on_error(target.as_ref(), prepared.await, self).await?;
-            Ok(self.spawn_restore(&target, &backup, block_size, total, pieces, size, workers, &lock))
+            let plan = close_on_error(target.as_ref(), plan.await, self).await?;
+            Ok(self.spawn_restore(plan, target, workers, &lock))
         };
         let started = started.await;
         lock.unlock_or_warn().await;
@@ -144,47 +164,35 @@ impl Backupstore {
             .map_err(|error| Error::Invalid(format!("{whose} doesn't exist in backupstore: {error}")))
     }
 
-    fn block_size_of(&self, backup: &BackupConfig) -> Result<i64> {
-        self.block_size(&backup.parameters)
-    }
-
     fn whole_blocks(&self, backup: &BackupConfig, size: i64) -> Result<i64> {
-        let block_size = self.block_size_of(backup)?;
+        let block_size = self.block_size(&backup.parameters)?;
         if size % block_size != 0 {
             return Err(Error::Invalid(format!("volume size {size} is not a multiple of block size {block_size}")));
         }
         Ok(block_size)
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call site for each of the two kinds of restore, which share nothing else"
-    )]
     fn spawn_restore(
         &self,
-        target: &Arc<dyn RestoreTarget>,
-        backup: &BackupConfig,
-        block_size: i64,
-        total: usize,
-        pieces: Vec<Piece>,
-        size: i64,
+        plan: Plan,
+        target: Arc<dyn RestoreTarget>,
         workers: usize,
         lock: &Arc<FileLock>,
     ) -> JoinHandle<()> {
         let running = Arc::new(Running {
             store: self.clone(),
-            target: Arc::clone(target),
-            volume: backup.volume_name.clone(),
-            compression: backup.compression_method.clone(),
-            block_size,
-            total: i64::try_from(total).expect("blocks fit in memory"),
-            pieces: Mutex::new(pieces.into()),
+            target,
+            volume: plan.volume,
+            compression: plan.backup.compression_method,
+            block_size: plan.block_size,
+            total: i64::try_from(plan.total).expect("blocks fit in memory"),
+            pieces: Mutex::new(plan.pieces.into()),
             done: AtomicI64::new(0),
             stopped: AtomicBool::new(false),
         });
         let lock = Arc::clone(lock);
         host::spawn(async move {
-            let result = running.run(size, workers).await;
+            let result = running.run(plan.size, workers).await;
             if let Err(error) = running.target.close().await {
                 running.store.context.log.warn("Failed to close volume device", &error);
             }
@@ -206,10 +214,6 @@ async fn close_on_error<T>(target: &dyn RestoreTarget, prepared: Result<T>, stor
         store.context.log.warn("Failed to close volume device", &error);
     }
     prepared
-}
-
-fn pieces_of_all(backup: &BackupConfig) -> Vec<Piece> {
-    backup.blocks.iter().cloned().map(Piece::Block).collect()
 }
 
 /// By offset: blocks that are new or have another content, and zeros where only the older backup has a block.

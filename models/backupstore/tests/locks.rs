@@ -147,8 +147,10 @@ fn a_local_clock_that_is_ahead_takes_a_fresh_lock_for_an_expired_one() {
 #[test]
 fn a_store_that_falters_lets_both_sides_in() {
     let mistakes = [
-        // The date of the rival's lock cannot be read.
+        // The rival's lock seems to be absent.
         Fault::new(Effect::Refuse(ErrorCode::AccessDenied)).on([OperationKind::Head]).key(format!("*{RIVAL}*")),
+        // Its date cannot be read: the second look.
+        Fault::new(Effect::Refuse(ErrorCode::AccessDenied)).on([OperationKind::Head]).key(format!("*{RIVAL}*")).skip(1),
         // Its content cannot be read.
         Fault::new(Effect::Refuse(ErrorCode::AccessDenied)).on([OperationKind::Get]).key(format!("*{RIVAL}*")),
         // The locks cannot be listed.

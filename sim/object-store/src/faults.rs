@@ -119,6 +119,9 @@ pub struct Fault {
     /// Each operation that matches is met with this chance, numerator and denominator.
     #[serde(default = "Fault::always")]
     pub chance: (u64, u64),
+    /// It lets so many operations pass before it meets the first.
+    #[serde(default)]
+    pub skip: u64,
     /// It meets so many operations and then no more; absent: no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<u64>,
@@ -134,6 +137,7 @@ impl Fault {
             key: KeyPattern::default(),
             peers: Vec::new(),
             chance: Self::always(),
+            skip: 0,
             at_most: None,
             effect,
         }
@@ -148,6 +152,12 @@ impl Fault {
     /// The same fault, for keys (as `bucket/key`) that match.
     pub fn key(mut self, pattern: impl Into<String>) -> Self {
         self.key = KeyPattern::new(pattern);
+        self
+    }
+
+    /// The same fault, after a number of operations that it lets pass.
+    pub fn skip(mut self, count: u64) -> Self {
+        self.skip = count;
         self
     }
 
@@ -174,25 +184,33 @@ pub(crate) struct Subject<'a> {
     pub peer: IpAddr,
 }
 
-/// The faults in force, each with the number of operations it met.
+/// The faults in force.
 #[derive(Default)]
 pub(crate) struct Policy {
-    faults: Vec<(FaultId, Fault, u64)>,
+    faults: Vec<InForce>,
     next: u64,
     chances: Option<host::random::Stream>,
+}
+
+struct InForce {
+    id: FaultId,
+    fault: Fault,
+    /// Operations that were let pass, and operations that were met.
+    passed: u64,
+    met: u64,
 }
 
 impl Policy {
     pub fn add(&mut self, fault: Fault) -> FaultId {
         let id = FaultId(self.next);
         self.next += 1;
-        self.faults.push((id, fault, 0));
+        self.faults.push(InForce { id, fault, passed: 0, met: 0 });
         id
     }
 
     pub fn remove(&mut self, id: FaultId) -> bool {
         let before = self.faults.len();
-        self.faults.retain(|(candidate, _, _)| *candidate != id);
+        self.faults.retain(|in_force| in_force.id != id);
         self.faults.len() != before
     }
 
@@ -205,12 +223,14 @@ impl Policy {
         let path = format!("{}/{}", subject.bucket, subject.key);
         let chances = &mut self.chances;
         let mut effects = Vec::new();
-        for (_, fault, met) in &mut self.faults {
+        for InForce { fault, passed, met, .. } in &mut self.faults {
             let aimed_at = (fault.operations.is_empty() || fault.operations.contains(&subject.kind))
                 && (fault.peers.is_empty() || fault.peers.contains(&subject.peer))
                 && fault.at_most.is_none_or(|limit| *met < limit)
                 && fault.key.matches(&path);
-            if aimed_at && met_by_chance(chances, fault.chance) {
+            if aimed_at && *passed < fault.skip {
+                *passed += 1;
+            } else if aimed_at && met_by_chance(chances, fault.chance) {
                 *met += 1;
                 effects.push(fault.effect.clone());
             }
