@@ -63,8 +63,9 @@ impl Step {
             Step::Where(path, wanted) => {
                 let fits = |item: &&Value| {
                     let at = path.iter().try_fold(*item, |value, step| value.get(step));
-                    at.is_some_and(|value| {
-                        value.as_str().map_or_else(|| value.to_string() == *wanted, |text| text == wanted)
+                    at.is_some_and(|value| match value {
+                        Value::String(text) => text == wanted,
+                        other => *wanted == other.to_string(),
                     })
                 };
                 value.as_array().into_iter().flatten().filter(fits).collect()

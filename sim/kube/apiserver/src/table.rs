@@ -91,9 +91,11 @@ fn row(resource: &Resource, object: &Value, query: &Query, now: &str) -> Value {
     let mut cells = vec![object.pointer("/metadata/name").cloned().unwrap_or_default()];
     let created = object.pointer("/metadata/creationTimestamp").cloned().unwrap_or_default();
     match resource.custom() {
-        Some(version) if version.columns.is_empty() => cells.push(created),
+        Some(version) if version.columns.is_empty() => {
+            cells.push(json!(age(created.as_str().unwrap_or_default(), now)))
+        }
         Some(version) => {
-            cells.extend(version.columns.iter().map(|column| custom_cell(&column.kind, &column.path.find(object))))
+            cells.extend(version.columns.iter().map(|column| custom_cell(&column.kind, &column.path.find(object), now)))
         }
         None => cells.extend(columns(&resource.plural).iter().map(|column| match column.cell {
             Cell::Age => json!(age(created.as_str().unwrap_or_default(), now)),
@@ -114,13 +116,13 @@ fn row(resource: &Resource, object: &Value, query: &Query, now: &str) -> Value {
     Value::Object(row)
 }
 
-fn custom_cell(kind: &str, found: &[&Value]) -> Value {
+fn custom_cell(kind: &str, found: &[&Value], now: &str) -> Value {
     let Some(first) = found.first() else { return Value::Null };
     match (kind, first) {
         ("string", Value::String(_)) | ("integer" | "number", Value::Number(_)) | ("boolean", Value::Bool(_)) => {
             (*first).clone()
         }
-        ("date", _) => (*first).clone(),
+        ("date", _) => json!(age(first.as_str().unwrap_or_default(), now)),
         ("string", Value::Null) => Value::Null,
         ("string", _) if found.len() == 1 => json!(first.to_string()),
         ("string", _) => json!(

@@ -48,8 +48,11 @@ fn validate(call: &Call, object: &Map<String, Value>, old: Option<&Map<String, V
 fn content_changed(call: &Call, object: &Map<String, Value>, old: &Map<String, Value>) -> bool {
     let generation = call.resource.generation();
     let has_status = call.resource.has_status();
-    let counts =
-        |field: &str| !matches!(field, "metadata" | "apiVersion" | "kind") && !(has_status && field == "status");
+    let counts = |field: &str| match field {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !has_status,
+        _ => true,
+    };
     let fields = |map: &Map<String, Value>| map.keys().filter(|field| counts(field)).count();
     let same = fields(object) == fields(old)
         && object.iter().filter(|(field, _)| counts(field)).all(|(field, value)| old.get(field) == Some(value));

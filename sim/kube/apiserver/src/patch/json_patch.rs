@@ -153,6 +153,7 @@ fn remove(document: &mut Value, path: &Pointer) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn patched(document: Value, patch: Value) -> Option<Value> {
@@ -188,5 +189,39 @@ mod tests {
         assert_eq!(one(json!({"op": "remove", "path": "/spec/a"})), None);
         assert_eq!(one(json!({"op": "add", "path": "/spec/a/b", "value": 1})), None);
         assert_eq!(one(json!({"op": "test", "path": "/spec/a", "value": null})), Some(json!({"spec": {}})));
+    }
+
+    fn document() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<u8>().prop_map(|number| json!(number)),
+            "[a-z/~]{0,3}".prop_map(|text| json!(text)),
+            Just(Value::Null)
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::btree_map("[a-c/~]{1,2}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_added_can_be_found_and_removed(before in prop::collection::btree_map("[a-c]", document(), 0..3), name in "[d-f/~]{1,3}", value in document()) {
+            let before = json!(before);
+            let path = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            let added = patched(before.clone(), json!([{"op": "add", "path": path, "value": value}])).expect("applies");
+            prop_assert_eq!(&added[&name], &value);
+            let test_and_remove = json!([{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]);
+            prop_assert_eq!(patched(added, test_and_remove), Some(before));
+        }
+
+        #[test]
+        fn a_failed_patch_is_no_panic(document in document(), path in "(/[a-c0-9-]{0,2}){0,3}", value in document()) {
+            for operation in ["add", "remove", "replace", "test", "move", "copy"] {
+                let _ = patched(document.clone(), json!([{"op": operation, "path": path, "from": "/a", "value": value}]));
+            }
+        }
     }
 }

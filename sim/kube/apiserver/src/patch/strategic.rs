@@ -157,6 +157,7 @@ fn set_order(list: &mut Vec<Value>, order: &[Value], merge: &ListMerge) {
 mod tests {
     use super::*;
     use crate::builtin::Types;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn merged(target: Value, patch: Value, kind: &'static str) -> Value {
@@ -198,5 +199,33 @@ mod tests {
         let map = json!({"metadata": {"finalizers": ["a/b", "c/d"]}});
         let patch = json!({"metadata": {"finalizers": ["e/f"], "$deleteFromPrimitiveList/finalizers": ["a/b"]}});
         assert_eq!(merged(map, patch, "ConfigMap")["metadata"]["finalizers"], json!(["c/d", "e/f"]));
+    }
+
+    fn container() -> impl Strategy<Value = Value> {
+        ("[a-d]", "[x-z]", prop::collection::vec("[p-r]", 0..3))
+            .prop_map(|(name, image, args)| json!({"name": name, "image": image, "args": args}))
+    }
+
+    fn pod() -> impl Strategy<Value = Value> {
+        prop::collection::vec(container(), 1..4).prop_map(|mut containers| {
+            containers.sort_by_key(|container| container["name"].to_string());
+            containers.dedup_by_key(|container| container["name"].clone());
+            json!({"spec": {"containers": containers}})
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_patch_applies_once(before in pod(), patch in pod()) {
+            let once = merged(before.clone(), patch.clone(), "Pod");
+            prop_assert_eq!(merged(once.clone(), patch.clone(), "Pod"), once.clone(), "again changes nothing");
+            prop_assert_eq!(merged(before.clone(), before.clone(), "Pod"), before.clone(), "itself changes nothing");
+            let names = |pod: &Value| pod["spec"]["containers"].as_array().expect("containers").iter().map(|one| one["name"].to_string()).collect::<std::collections::BTreeSet<_>>();
+            let expected: std::collections::BTreeSet<_> = names(&before).union(&names(&patch)).cloned().collect();
+            prop_assert_eq!(names(&once), expected);
+            for change in patch["spec"]["containers"].as_array().expect("containers") {
+                prop_assert!(once["spec"]["containers"].as_array().expect("containers").contains(change));
+            }
+        }
     }
 }

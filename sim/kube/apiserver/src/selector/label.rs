@@ -214,6 +214,7 @@ fn checked_value(value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn matches(selector: &str, labels: Value) -> bool {
@@ -262,5 +263,26 @@ mod tests {
             LabelSelector::parse("app=a,t notin (x)").expect("valid")
         );
         assert!(LabelSelector::from_object(None).is_empty());
+    }
+
+    fn labels() -> impl Strategy<Value = Value> {
+        prop::collection::btree_map("[a-c]", "[x-z]{0,2}", 0..4).prop_map(|labels| json!(labels))
+    }
+
+    proptest! {
+        #[test]
+        fn operators_agree_with_each_other(labels in labels(), key in "[a-d]", one in "[x-z]{1,2}", two in "[x-z]{1,2}") {
+            let holds = |selector: String| matches(&selector, labels.clone());
+            prop_assert_eq!(holds(format!("{key} in ({one},{two})")), holds(format!("{key}={one}")) || holds(format!("{key}=={two}")));
+            prop_assert_eq!(holds(format!("{key} notin ({one},{two})")), !holds(format!("{key} in ({one}, {two})")));
+            prop_assert_eq!(holds(format!("{key}!={one}")), !holds(format!("{key}={one}")));
+            prop_assert_eq!(holds(key.clone()), !holds(format!("!{key}")));
+            prop_assert_eq!(holds(format!("{key},{key}={one}")), holds(key.clone()) && holds(format!("{key}={one}")));
+        }
+
+        #[test]
+        fn no_text_breaks_the_parser(text in "[a-c =!(),<>in.]{0,20}") {
+            let _ = LabelSelector::parse(&text);
+        }
     }
 }

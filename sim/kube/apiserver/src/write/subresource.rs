@@ -28,9 +28,8 @@ async fn modify(
             return Ok(current);
         }
         call.inner.storage(Access::Write).await;
-        match call.inner.commit(call, &call.key(), Some(current.revision()), Write::Put(object)) {
-            Ok(commit) => return Ok(commit.object().clone()),
-            Err(Raced) => {}
+        if let Ok(commit) = call.inner.commit(call, &call.key(), Some(current.revision()), Write::Put(object)) {
+            return Ok(commit.object().clone());
         }
     }
 }
