@@ -1,7 +1,8 @@
 //! Backing up and restoring backing images (backupbackingimage/backupbackingimage.go upstream).
 //!
-//! The configuration is written first, without a completion time, and last. A second backup of the same image finds it and does nothing: it returns
-//! success, and in releases with longhorn#10740 its status stays "in progress, 0 %" for ever, whatever becomes of the first.
+//! The configuration is written first, without a completion time, and last. A second backup of the same image finds it
+//! and does nothing: it returns success, and in releases with longhorn#10740 its status stays "in progress, 0 %" for
+//! ever, whatever becomes of the first.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -66,7 +67,8 @@ pub trait BackingImageWriter: Send + Sync + 'static {
 }
 
 impl Backupstore {
-    /// Begins a backup; the task ends with it. `None` if the store has, or seems to have, a backup of this image already: then nothing is done.
+    /// Begins a backup; the task ends with it. `None` if the store has, or seems to have, a backup of this image
+    /// already: then nothing is done.
     pub async fn create_backing_image_backup(
         &self,
         request: BackingImageBackupRequest,

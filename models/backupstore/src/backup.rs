@@ -1,8 +1,9 @@
 //! Backing up a snapshot of a volume, in full or against the last backup (deltablock.go upstream).
 //!
-//! The order of writes is what other operations can see: lock, `volume.cfg` if there is none, `backup_<name>.cfg` without a creation time, blocks,
-//! `backup_<name>.cfg` in full, `volume.cfg` with the new last backup, lock gone. A backup that fails leaves its unfinished configuration behind,
-//! which keeps blocks from being cleaned up until somebody deletes that backup.
+//! The order of writes is what other operations can see: lock, `volume.cfg` if there is none, `backup_<name>.cfg`
+//! without a creation time, blocks, `backup_<name>.cfg` in full, `volume.cfg` with the new last backup, lock gone. A
+//! backup that fails leaves its unfinished configuration behind, which keeps blocks from being cleaned up until
+//! somebody deletes that backup.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +76,8 @@ pub struct BackupRequest {
     pub began_at: String,
     /// Labels for the backup, and the volume's from then on.
     pub labels: Labels,
-    /// Parameters, of which `backup-mode` (`full` or `incremental`) and, in newer releases, `backup-block-size` mean something here.
+    /// Parameters, of which `backup-mode` (`full` or `incremental`) and, in newer releases, `backup-block-size` mean
+    /// something here.
     pub parameters: Labels,
     /// Uploading workers.
     pub workers: usize,
@@ -149,7 +151,8 @@ impl Backupstore {
         Ok(StartedBackup { is_incremental, upload })
     }
 
-    /// The last backup, if this one can build on it: its configuration can be read, and its snapshot is another one that is still here.
+    /// The last backup, if this one can build on it: its configuration can be read, and its snapshot is another one
+    /// that is still here.
     async fn base_of(
         &self,
         request: &BackupRequest,
@@ -313,7 +316,8 @@ impl Running {
         Ok(encode_backup(Some(&backup.name), &backup.volume_name, self.store.url()))
     }
 
-    /// Reads the volume's configuration again, since other backups of the volume may have ended meanwhile; one that ends just now is overwritten.
+    /// Reads the volume's configuration again, since other backups of the volume may have ended meanwhile; one that
+    /// ends just now is overwritten.
     async fn update_volume(&self, backup: &BackupConfig, new_blocks: i64) -> Result<()> {
         let volume = &self.request.volume;
         let mut config = self.store.load_volume(&volume.name).await?;

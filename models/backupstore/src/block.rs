@@ -23,8 +23,8 @@ pub fn checksum(data: &[u8]) -> String {
     sum
 }
 
-/// Compresses a block as the named method does upstream: gzip at its default level and without a time or system in the header, lz4 as a frame of
-/// independent blocks of at most 4 MiB with a checksum of the content.
+/// Compresses a block as the named method does upstream: gzip at its default level and without a time or system in the
+/// header, lz4 as a frame of independent blocks of at most 4 MiB with a checksum of the content.
 pub fn compress(method: &str, block: &[u8]) -> Result<Bytes> {
     let packed = match method {
         "none" => return Ok(Bytes::copy_from_slice(block)),
@@ -105,8 +105,8 @@ fn is_whole_lz4_frame(stored: &[u8]) -> bool {
     false
 }
 
-/// Reads a block from the store and checks it. If gzip or lz4 do not find their mark, the block is read once more and the other one is tried: some
-/// releases recorded one method and used the other.
+/// Reads a block from the store and checks it. If gzip or lz4 do not find their mark, the block is read once more and
+/// the other one is tried: some releases recorded one method and used the other.
 pub(crate) async fn read(driver: &dyn Driver, path: &str, method: &str, expected: &str) -> Result<Vec<u8>> {
     let stored = fetch(driver, path).await?;
     let flaw = match decompress(method, &stored, expected) {

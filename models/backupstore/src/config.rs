@@ -1,7 +1,8 @@
 //! The configurations in a store, field by field as they are written: they parse and are written back byte for byte.
 //!
-//! Upstream: `Volume` and `Backup` in backupstore.go, `BackupBackingImage` in backupbackingimage/backupbackingimage.go, `Config` in
-//! systembackup/system_backup.go, `FileLock` in lock.go. A map or list that is absent there is `null` here, one that is empty is `{}` or `[]`.
+//! Upstream: `Volume` and `Backup` in backupstore.go, `BackupBackingImage` in backupbackingimage/backupbackingimage.go,
+//! `Config` in systembackup/system_backup.go, `FileLock` in lock.go. A map or list that is absent there is `null` here,
+//! one that is empty is `{}` or `[]`.
 
 use std::collections::BTreeMap;
 

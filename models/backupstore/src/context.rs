@@ -7,7 +7,8 @@ use host::random::Stream;
 use crate::log::Log;
 use crate::release::Behaviour;
 
-/// Shared by all operations of a process. Make one when the process starts and clone it: a second one would draw the same names again.
+/// Shared by all operations of a process. Make one when the process starts and clone it: a second one would draw the
+/// same names again.
 #[derive(Clone)]
 pub struct Context {
     /// How this release behaves.

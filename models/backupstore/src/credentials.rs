@@ -1,4 +1,5 @@
-//! What a process needs to know to reach a target: the variables that the manager puts into the engine binary's environment.
+//! What a process needs to know to reach a target: the variables that the manager puts into the engine binary's
+//! environment.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,10 @@
-//! Removing backups, volumes and backing images, and the blocks that nothing refers to any more (deltablock.go and backupbackingimage upstream).
+//! Removing backups, volumes and backing images, and the blocks that nothing refers to any more (deltablock.go and
+//! backupbackingimage upstream).
 //!
-//! Blocks are shared by the backups of a volume, so they go last and only if it is certain that nobody needs them: every other configuration could
-//! be read, none is in progress, and no backup came or went meanwhile. Fault model: as upstream, a list of backups that fails counts as empty, and
-//! two such lists agree with each other. Then all blocks of the volume go.
+//! Blocks are shared by the backups of a volume, so they go last and only if it is certain that nobody needs them:
+//! every other configuration could be read, none is in progress, and no backup came or went meanwhile. Fault model: as
+//! upstream, a list of backups that fails counts as empty, and two such lists agree with each other. Then all blocks of
+//! the volume go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -138,7 +140,8 @@ impl Backupstore {
         Ok(survey)
     }
 
-    /// Names another last backup, before any block goes. If not all backups are known there is none, and the next backup will be a full one.
+    /// Names another last backup, before any block goes. If not all backups are known there is none, and the next
+    /// backup will be a full one.
     async fn move_last_backup(&self, config: &mut VolumeConfig, survey: &Survey) -> Result<()> {
         let newest = survey.newest.as_ref().filter(|_| survey.is_complete);
         config.last_backup_name = newest.map(|newest| newest.name.clone()).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! How a backup target is reached: a store of files by path, as upstream's driver interface has it (driver.go).
 //!
-//! Two kinds are here, `s3` and `vfs`. An NFS or CIFS share, once mounted, is a `vfs` directory, which is what upstream's drivers make of it.
+//! Two kinds are here, `s3` and `vfs`. An NFS or CIFS share, once mounted, is a `vfs` directory, which is what
+//! upstream's drivers make of it.
 
 mod files;
 mod s3;
@@ -39,7 +40,8 @@ pub trait Driver: Send + Sync {
     /// Removes a file or a directory with all that is in it; what is absent is removed already.
     fn remove<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// A file's size. `None` if it is absent, and also if the look failed: the interface upstream has does not tell one from the other.
+    /// A file's size. `None` if it is absent, and also if the look failed: the interface upstream has does not tell one
+    /// from the other.
     fn file_size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Option<u64>>;
 
     /// When a file was written, by the store's clock, with the same ambiguity.

@@ -1,6 +1,7 @@
 //! Paths joined as Go's `path/filepath` joins them, since keys and directories in a store are made that way.
 
-/// Joins the parts that are not empty with slashes and cleans the result: no empty or `.` elements, `..` resolved, no slash at the end.
+/// Joins the parts that are not empty with slashes and cleans the result: no empty or `.` elements, `..` resolved, no
+/// slash at the end.
 pub fn join(parts: &[&str]) -> String {
     let present: Vec<&str> = parts.iter().copied().filter(|part| !part.is_empty()).collect();
     if present.is_empty() { String::new() } else { clean(&present.join("/")) }

@@ -1,5 +1,5 @@
-//! What the store's readers get: volumes, backups and backing images as the engine binary prints them (list.go, inspect.go, head.go and
-//! backupbackingimage/config.go upstream).
+//! What the store's readers get: volumes, backups and backing images as the engine binary prints them (list.go,
+//! inspect.go, head.go and backupbackingimage/config.go upstream).
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,9 @@
-//! JSON as Go's `encoding/json` writes it, byte for byte, and reads it: the configurations in a store are compared with what the real one wrote.
+//! JSON as Go's `encoding/json` writes it, byte for byte, and reads it: the configurations in a store are compared with
+//! what the real one wrote.
 //!
-//! What differs from serde_json's own output: `<`, `>`, `&` and the two Unicode line separators are escaped inside strings; integers, and some
-//! strings, stand quoted inside a string (the `,string` tag); absent maps and lists are `null`. Field order is the order of declaration in both.
+//! What differs from serde_json's own output: `<`, `>`, `&` and the two Unicode line separators are escaped inside
+//! strings; integers, and some strings, stand quoted inside a string (the `,string` tag); absent maps and lists are
+//! `null`. Field order is the order of declaration in both.
 
 use std::io;
 
@@ -28,8 +30,8 @@ fn write(value: &impl Serialize, layout: impl Formatter) -> Vec<u8> {
     bytes
 }
 
-/// Reads the first JSON value and leaves what follows alone, as Go's stream decoder does. The texts for input that ends too early are Go's:
-/// they tell an empty file from a cut one.
+/// Reads the first JSON value and leaves what follows alone, as Go's stream decoder does. The texts for input that ends
+/// too early are Go's: they tell an empty file from a cut one.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     match serde_json::Deserializer::from_slice(bytes).into_iter::<T>().next() {
         None => Err("EOF".to_owned()),

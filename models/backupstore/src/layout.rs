@@ -1,4 +1,5 @@
-//! Where things lie below a backup target (backupstore config.go, lock.go, util.go, backupbackingimage/config.go, systembackup upstream).
+//! Where things lie below a backup target (backupstore config.go, lock.go, util.go, backupbackingimage/config.go,
+//! systembackup upstream).
 //!
 //! ```text
 //! backupstore/volumes/<2>/<2>/<volume>/volume.cfg                 the two levels are the head of the volume name's checksum
@@ -10,7 +11,8 @@
 //! backupstore/system-backups/<version>/<name>/system-backup.cfg and .zip
 //! ```
 //!
-//! Paths of directories end with a slash where upstream's do: over S3 a removal by such a path cannot meet a neighbour whose name begins alike.
+//! Paths of directories end with a slash where upstream's do: over S3 a removal by such a path cannot meet a neighbour
+//! whose name begins alike.
 
 use crate::block::checksum;
 use crate::gopath::join;
@@ -19,7 +21,8 @@ use crate::gopath::join;
 pub const BASE: &str = "backupstore";
 /// Directory of system backups, also looked for in their addresses.
 pub const SYSTEM_BACKUPS: &str = "system-backups";
-/// The pseudo volume under which backing images keep their locks. Upper case keeps it out of the manager's list of volumes.
+/// The pseudo volume under which backing images keep their locks. Upper case keeps it out of the manager's list of
+/// volumes.
 pub const BACKING_IMAGE_LOCKS: &str = "BACKINGIMAGE";
 
 pub(crate) const BACKUP_PREFIX: &str = "backup_";

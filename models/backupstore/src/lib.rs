@@ -1,9 +1,11 @@
 //! Longhorn's backup store: what lies in a backup target, and the operations on it.
 //!
-//! Byte-compatible with the store that Longhorn v1.9.2 writes (facts from longhorn/backupstore as vendored by longhorn-engine v1.7.2 to v1.9.2, and
-//! from archives written by the real one, which the tests read). What differs between releases stands in [`Behaviour`].
+//! Byte-compatible with the store that Longhorn v1.9.2 writes (facts from longhorn/backupstore as vendored by
+//! longhorn-engine v1.7.2 to v1.9.2, and from archives written by the real one, which the tests read). What differs
+//! between releases stands in [`Behaviour`].
 //!
-//! Operations start at a [`Backupstore`], opened by its target's address with a [`Context`] that the process's operations share.
+//! Operations start at a [`Backupstore`], opened by its target's address with a [`Context`] that the process's
+//! operations share.
 
 mod backing_image;
 mod backup;

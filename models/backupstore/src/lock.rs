@@ -1,10 +1,13 @@
-//! Locks: small files in the store, through which the operations of all nodes keep out of each other's way (lock.go upstream).
+//! Locks: small files in the store, through which the operations of all nodes keep out of each other's way (lock.go
+//! upstream).
 //!
-//! Two types exclude each other, backups and restores on one side and deletions on the other; those of one type share. A lock is written, lies for a
-//! while so that a rival's lock can become visible, and then counts if no unexpired lock of the other type has priority. There is one try.
+//! Two types exclude each other, backups and restores on one side and deletions on the other; those of one type share.
+//! A lock is written, lies for a while so that a rival's lock can become visible, and then counts if no unexpired lock
+//! of the other type has priority. There is one try.
 //!
-//! Fault model: the store's clock dates locks, the local clock judges their age, so skew shortens or lengthens them. A lock whose date cannot be read
-//! counts as expired, one that cannot be loaded as absent, and a list that fails as empty: a store that falters lets both sides in.
+//! Fault model: the store's clock dates locks, the local clock judges their age, so skew shortens or lengthens them. A
+//! lock whose date cannot be read counts as expired, one that cannot be loaded as absent, and a list that fails as
+//! empty: a store that falters lets both sides in.
 
 use std::sync::Arc;
 
@@ -103,7 +106,8 @@ impl FileLock {
         Ok(())
     }
 
-    /// Leaves the lock; the last one to leave removes it from the store. Leaving a lock that was never taken removes it too, as upstream does.
+    /// Leaves the lock; the last one to leave removes it from the store. Leaving a lock that was never taken removes it
+    /// too, as upstream does.
     pub async fn unlock(&self) -> Result<()> {
         let mut state = self.state.lock().await;
         state.holders -= 1;
@@ -199,7 +203,8 @@ impl FileLock {
 }
 
 impl Seen {
-    /// Held before waiting, then older before newer by the store's clock (of which a date that cannot be read is the oldest), then by name.
+    /// Held before waiting, then older before newer by the store's clock (of which a date that cannot be read is the
+    /// oldest), then by name.
     fn has_priority_over(&self, other: &Seen) -> bool {
         let rank = |lock: &Seen| (!lock.config.acquired, lock.written_at, lock.config.name.clone());
         rank(self) < rank(other)

@@ -1,9 +1,10 @@
 //! The operations' log.
 //!
-//! It is more than something to read. The manager searches everything a failed engine binary wrote, its log on standard error included, for
-//! "cannot find" and takes that for "the thing is gone" (longhorn-manager types/types.go, engineapi/backups.go). A warning about a lock that
-//! vanished can so turn a refused deletion into a success. Hence the engine binary writes these lines as upstream's logger (logrus) writes them,
-//! but for the fields that name a line of source.
+//! It is more than something to read. The manager searches everything a failed engine binary wrote, its log on standard
+//! error included, for "cannot find" and takes that for "the thing is gone" (longhorn-manager types/types.go,
+//! engineapi/backups.go). A warning about a lock that vanished can so turn a refused deletion into a success. Hence the
+//! engine binary writes these lines as upstream's logger (logrus) writes them, but for the fields that name a line of
+//! source.
 
 use std::fmt::Display;
 

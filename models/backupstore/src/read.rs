@@ -1,4 +1,5 @@
-//! Looking into a store: lists, inspection, and the date of a configuration. None of it takes a lock, so all of it may be old when it arrives.
+//! Looking into a store: lists, inspection, and the date of a configuration. None of it takes a lock, so all of it may
+//! be old when it arrives.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +19,8 @@ const LISTS_AT_ONCE: usize = 32;
 const LIST_TIMEOUT: Duration = Duration::from_secs(90);
 
 impl Backupstore {
-    /// The volumes in the store, or the one that is named, each with its backups unless only volumes are wanted. A volume whose configuration is
-    /// absent is there with an error message: a lock alone makes a directory.
+    /// The volumes in the store, or the one that is named, each with its backups unless only volumes are wanted. A
+    /// volume whose configuration is absent is there with an error message: a lock alone makes a directory.
     pub async fn list(&self, volume: Option<&str>, volume_only: bool) -> Result<BTreeMap<String, VolumeInfo>> {
         let names = match volume {
             Some(name) => vec![name.to_owned()],
@@ -111,8 +112,9 @@ impl Backupstore {
         Ok(ConfigMetadata { modification_time: self.driver.file_time(&path).await })
     }
 
-    /// The names of the backing images in the store, those whose upload has only begun included. As upstream has it, a list that fails counts as an
-    /// empty one; it is printed as one, too, while that of a store without backing images is absent (`null`).
+    /// The names of the backing images in the store, those whose upload has only begun included. As upstream has it, a
+    /// list that fails counts as an empty one; it is printed as one, too, while that of a store without backing images
+    /// is absent (`null`).
     pub async fn list_backing_images(&self) -> Option<Vec<String>> {
         match self.driver.list(&layout::backing_images()).await {
             Ok(names) => Some(names).filter(|names| !names.is_empty()),

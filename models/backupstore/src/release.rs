@@ -13,7 +13,8 @@ pub struct Behaviour {
     pub lock_refresh: Duration,
     /// Age at which a lock no longer counts (`LOCK_DURATION`).
     pub lock_expiry: Duration,
-    /// Cure of longhorn#10740: a backup of a backing image that finds the configuration in the store reports that it is complete.
+    /// Cure of longhorn#10740: a backup of a backing image that finds the configuration in the store reports that it is
+    /// complete.
     pub existing_backing_image_is_complete: bool,
     /// Since v1.8.0 (backupstore b405e8f) a block of a volume whose upload failed does not count as done.
     pub failed_block_is_not_done: bool,
@@ -22,7 +23,8 @@ pub struct Behaviour {
 }
 
 impl Behaviour {
-    /// How a build behaves: the engine's for volumes and system backups, the backing image manager's for backing images.
+    /// How a build behaves: the engine's for volumes and system backups, the backing image manager's for backing
+    /// images.
     pub fn of(build: &Build) -> Self {
         let release = build.release();
         Self {

@@ -1,8 +1,9 @@
 //! Restoring a backup of a volume, in full or on top of an older one (deltablock.go upstream).
 //!
-//! A full restore gives the target the size that the volume's configuration has now, which may be another than at the backup's time, and leaves what
-//! the backup has no block for as a hole. An incremental one writes blocks that differ between the two backups into an empty target, and marks as
-//! zeros what only the older one had. The blocks are written after the call has returned; how it ends is told through the target's status.
+//! A full restore gives the target the size that the volume's configuration has now, which may be another than at the
+//! backup's time, and leaves what the backup has no block for as a hole. An incremental one writes blocks that differ
+//! between the two backups into an empty target, and marks as zeros what only the older one had. The blocks are written
+//! after the call has returned; how it ends is told through the target's status.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -89,8 +89,8 @@ impl Backupstore {
         self.save(&layout::backup_config(&config.name, &config.volume_name), config).await
     }
 
-    /// The names of a volume's backups. A list that fails counts as an empty one, as upstream has it: the caller cannot tell a store that is away
-    /// from a volume without backups.
+    /// The names of a volume's backups. A list that fails counts as an empty one, as upstream has it: the caller cannot
+    /// tell a store that is away from a volume without backups.
     pub(crate) async fn backup_names(&self, volume: &str) -> Vec<String> {
         let files = self.driver.list(&layout::backups(volume)).await.unwrap_or_default();
         layout::names_in(&files, layout::BACKUP_PREFIX, layout::CONFIG_SUFFIX)
@@ -105,7 +105,8 @@ impl Backupstore {
         self.save(&layout::backing_image_config(&config.name), config).await
     }
 
-    /// The checksums of the blocks two levels below a directory. A first level that cannot be listed counts as absent; deeper failures do not.
+    /// The checksums of the blocks two levels below a directory. A first level that cannot be listed counts as absent;
+    /// deeper failures do not.
     pub(crate) async fn block_sums(&self, directory: &str) -> Result<Vec<String>> {
         let Ok(first_level) = self.driver.list(directory).await else { return Ok(Vec::new()) };
         let mut files = Vec::new();
@@ -118,7 +119,8 @@ impl Backupstore {
         Ok(layout::names_in(&files, "", layout::BLOCK_SUFFIX))
     }
 
-    /// Removes each of these blocks, in an order that means nothing. All are tried; those that stay are named in the error.
+    /// Removes each of these blocks, in an order that means nothing. All are tried; those that stay are named in the
+    /// error.
     pub(crate) async fn remove_blocks(&self, mut blocks: Vec<(String, String)>, what: &str) -> Result<()> {
         self.context.shuffle(&mut blocks);
         let mut failed = Vec::new();

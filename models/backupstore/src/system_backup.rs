@@ -1,4 +1,5 @@
-//! System backups: an archive made by the manager, and a configuration beside it (systembackup/system_backup.go upstream). No locks.
+//! System backups: an archive made by the manager, and a configuration beside it (systembackup/system_backup.go
+//! upstream). No locks.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +23,8 @@ pub struct SystemBackupMaker {
 }
 
 impl Backupstore {
-    /// Uploads an archive, and then its configuration, under this address. An archive that is there already is not replaced.
+    /// Uploads an archive, and then its configuration, under this address. An archive that is there already is not
+    /// replaced.
     pub async fn upload_system_backup(&self, local: &str, address: &str, maker: SystemBackupMaker) -> Result<()> {
         let SystemBackupAddress { target, version, name } = decode_system_backup(address)?;
         let config = SystemBackupConfig {

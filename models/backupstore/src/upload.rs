@@ -1,7 +1,9 @@
-//! Uploading blocks with several workers: the part that backups of volumes and of backing images have in common (deltablock.go, common/backup.go).
+//! Uploading blocks with several workers: the part that backups of volumes and of backing images have in common
+//! (deltablock.go, common/backup.go).
 //!
-//! Workers take extents from one queue. When one of them fails, the others stop before their next extent; the operation does not wait for them, so
-//! a block may still arrive in the store after the backup was reported as failed and its lock was left.
+//! Workers take extents from one queue. When one of them fails, the others stop before their next extent; the operation
+//! does not wait for them, so a block may still arrive in the store after the backup was reported as failed and its
+//! lock was left.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -197,8 +199,9 @@ enum Stored {
     Before,
 }
 
-/// Progress in upstream's floating-point arithmetic, which counts one block more than is done: it passes 95 with the last block, and 100 if there are
-/// few. With 19 blocks it is 100 exactly, which the status takes for the end of the backup.
+/// Progress in upstream's floating-point arithmetic, which counts one block more than is done: it passes 95 with the
+/// last block, and 100 if there are few. With 19 blocks it is 100 exactly, which the status takes for the end of the
+/// backup.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as upstream computes it")]
 pub(crate) fn percent(processed: i64, total: i64) -> i64 {
     if total == 0 {

@@ -1,7 +1,8 @@
 //! Addresses of backup targets and of what lies in them, as Go's `net/url` takes them apart and puts them together.
 //!
-//! A backup is named by its target's address with `backup` and `volume` in the query, a backing image's backup by `backingImage`, a system backup
-//! by its path in the store (backupstore.go, backupbackingimage/config.go and systembackup/system_backup.go upstream).
+//! A backup is named by its target's address with `backup` and `volume` in the query, a backing image's backup by
+//! `backingImage`, a system backup by its path in the store (backupstore.go, backupbackingimage/config.go and
+//! systembackup/system_backup.go upstream).
 
 use std::collections::BTreeMap;
 
@@ -236,7 +237,8 @@ pub fn decode_system_backup(address: &str) -> Result<SystemBackupAddress> {
     Ok(SystemBackupAddress { target, version: (*version).to_owned(), name: (*name).to_owned() })
 }
 
-/// Undoes what a shell or Go's JSON made of an ampersand in an address: the first `\u0026` becomes `&`, and so does the first `u0026`.
+/// Undoes what a shell or Go's JSON made of an ampersand in an address: the first `\u0026` becomes `&`, and so does the
+/// first `u0026`.
 pub fn unescape_ampersand(address: &str) -> String {
     address.replacen("\\u0026", "&", 1).replacen("u0026", "&", 1)
 }

@@ -125,7 +125,8 @@ fn the_lists_of_single_directories_have_a_time_out() {
     });
 }
 
-/// Sibling S-10 of the race dossier: a list of backups that fails counts as an empty one, twice, so that no block seems to be needed.
+/// Sibling S-10 of the race dossier: a list of backups that fails counts as an empty one, twice, so that no block seems
+/// to be needed.
 #[test]
 fn a_deletion_that_cannot_list_the_other_backups_removes_their_blocks() {
     in_simulation(1, |place| async move {

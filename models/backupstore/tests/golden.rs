@@ -1,6 +1,6 @@
 //! Stores that the real Longhorn v1.9.2 wrote, read by us; and the same content written by us, compared with them.
 //!
-//! The archive's own README (shared facts, golden/README.md) says how it was made. Contents are known by their SHA-256.
+//! tests/golden/README.md says how the archive was made. Contents are known by their SHA-256.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! `longhorn backup ...`: volumes, backups and backing images in a target (backupstore cmd/list.go, remove.go, inspect.go, head.go and
-//! backup_backing_image.go).
+//! `longhorn backup ...`: volumes, backups and backing images in a target (backupstore cmd/list.go, remove.go,
+//! inspect.go, head.go and backup_backing_image.go).
 
 use longhorn_backupstore::url::{is_valid_name, unescape_ampersand};
 

@@ -1,5 +1,5 @@
-//! Flags as Go's `flag` package and urfave/cli (version 1) read them: one or two dashes, a value behind `=` or in the next argument. Before a
-//! command flags end at the first argument that is none; behind it they may stand anywhere.
+//! Flags as Go's `flag` package and urfave/cli (version 1) read them: one or two dashes, a value behind `=` or in the
+//! next argument. Before a command flags end at the first argument that is none; behind it they may stand anywhere.
 
 /// A flag that a command knows.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,8 @@ impl Parsed {
         Ok(parsed)
     }
 
-    /// Flags anywhere: those that are known are moved to the front, each with the argument behind it if that may be its value.
+    /// Flags anywhere: those that are known are moved to the front, each with the argument behind it if that may be its
+    /// value.
     pub fn anywhere(known: &[Flag], arguments: &[String]) -> Result<Self, String> {
         let is_known = |argument: &str| split(argument).is_some_and(|(name, _)| known.iter().any(|flag| flag.is(name)));
         let (mut front, mut back) = (Vec::new(), Vec::new());

@@ -1,10 +1,11 @@
-//! The `longhorn` binary of an engine image: its command line, so far as the manager runs it to look into and clean up backup targets
-//! (longhorn-manager engineapi/backups.go, backup_backing_image.go and system_backup.go at v1.7.2 and v1.8.0; longhorn-engine main.go and app/cmd;
-//! backupstore cmd).
+//! The `longhorn` binary of an engine image: its command line, so far as the manager runs it to look into and clean up
+//! backup targets (longhorn-manager engineapi/backups.go, backup_backing_image.go and system_backup.go at v1.7.2 and
+//! v1.8.0; longhorn-engine main.go and app/cmd; backupstore cmd).
 //!
-//! Results go to standard output as JSON indented by tabs. A command that fails writes its error, in one of the two ways upstream has, and ends with
-//! status 1; the manager reads both output streams and matches on texts. Commands that need an engine process or a replica (`backup create`,
-//! `restore`, `status`, snapshots, volumes) are not here yet and are answered as upstream answers a command it does not know.
+//! Results go to standard output as JSON indented by tabs. A command that fails writes its error, in one of the two
+//! ways upstream has, and ends with status 1; the manager reads both output streams and matches on texts. Commands that
+//! need an engine process or a replica (`backup create`, `restore`, `status`, snapshots, volumes) are not here yet and
+//! are answered as upstream answers a command it does not know.
 
 mod backup;
 mod flags;

@@ -1,7 +1,7 @@
 //! How a command ends: with its output, or with an error that is reported in one of two ways.
 //!
-//! Most commands panic with their error, and main catches it: a line in the log, the bare text on standard output. The others log a fatal line that
-//! names the command, and print nothing.
+//! Most commands panic with their error, and main catches it: a line in the log, the bare text on standard output. The
+//! others log a fatal line that names the command, and print nothing.
 
 use std::fmt::Display;
 

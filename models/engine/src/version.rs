@@ -1,4 +1,5 @@
-//! `longhorn version` (version.go and pkg/meta/version.go): the interfaces an engine image speaks, the same in all modelled releases.
+//! `longhorn version` (version.go and pkg/meta/version.go): the interfaces an engine image speaks, the same in all
+//! modelled releases.
 
 use serde::Serialize;
 

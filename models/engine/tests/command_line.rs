@@ -1,5 +1,5 @@
-//! The binary, run as the manager runs it: a process of its own, with arguments and environment, whose output streams and status are read. The store
-//! holds what the real Longhorn v1.9.2 wrote.
+//! The binary, run as the manager runs it: a process of its own, with arguments and environment, whose output streams
+//! and status are read. The store holds what the real Longhorn v1.9.2 wrote.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -1,7 +1,8 @@
 //! What goes wrong at the store, as a value that can be set, changed and taken away while the server runs.
 //!
-//! A [`Fault`] says which operations it meets (kind, key, peer, how many) and what happens to them. All faults that match an operation apply, in
-//! the order they were added: delays add up, and the first one that decides the answer decides it.
+//! A [`Fault`] says which operations it meets (kind, key, peer, how many) and what happens to them. All faults that
+//! match an operation apply, in the order they were added: delays add up, and the first one that decides the answer
+//! decides it.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -218,7 +219,8 @@ impl Policy {
         self.faults.clear();
     }
 
-    /// The effects this operation meets, each counted. Chance is drawn from `host::random`, and only by faults that leave something to it.
+    /// The effects this operation meets, each counted. Chance is drawn from `host::random`, and only by faults that
+    /// leave something to it.
     pub fn effects_on(&mut self, subject: &Subject<'_>) -> Vec<Effect> {
         let path = format!("{}/{}", subject.bucket, subject.key);
         let chances = &mut self.chances;

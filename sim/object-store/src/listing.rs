@@ -18,7 +18,8 @@ pub(crate) struct Page {
     pub next: Option<String>,
 }
 
-/// Cuts a page out of all that is listed under `prefix`, which is in key order. A common prefix counts as one key, as in S3.
+/// Cuts a page out of all that is listed under `prefix`, which is in key order. A common prefix counts as one key, as
+/// in S3.
 pub(crate) fn page(listed: Vec<(String, ListedObject)>, prefix: &str, request: &ListRequest) -> Page {
     let mut page = Page { objects: Vec::new(), common_prefixes: Vec::new(), next: None };
     let mut last = None;

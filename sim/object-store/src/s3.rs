@@ -1,8 +1,8 @@
 //! The S3-like server: HTTP/1.1, path-style addresses, one bucket store behind it.
 //!
-//! An operation runs in this order: its faults are looked up once, when it arrives; its body is read; delays pass; then it takes effect in one
-//! step, and then it is answered. So a client whose patience ends before the delay does not know whether the operation will still take effect, as
-//! with a real store.
+//! An operation runs in this order: its faults are looked up once, when it arrives; its body is read; delays pass; then
+//! it takes effect in one step, and then it is answered. So a client whose patience ends before the delay does not know
+//! whether the operation will still take effect, as with a real store.
 
 mod answers;
 mod errors;
@@ -95,7 +95,8 @@ async fn run(store: &BucketStore, operation: &Operation, target: &Target, body: 
     }
 }
 
-/// Puts what changes the store, or should have, into the run's journal. The status is the one the answer has, even if a fault loses the answer.
+/// Puts what changes the store, or should have, into the run's journal. The status is the one the answer has, even if a
+/// fault loses the answer.
 fn record(store: &BucketStore, operation: &Operation, target: &Target, outcome: &Outcome) {
     let verb = match operation {
         Operation::PutObject { .. } => "put",

@@ -1,7 +1,8 @@
 //! Buckets and objects in memory, and the faults in force over them.
 //!
-//! The store is shared: the server's process serves it, a plan's faults change its policy, oracles read it. It outlives all of them. Reading and
-//! writing here, in process, is not an operation of a client: no fault meets it and nothing of it is journalled.
+//! The store is shared: the server's process serves it, a plan's faults change its policy, oracles read it. It outlives
+//! all of them. Reading and writing here, in process, is not an operation of a client: no fault meets it and nothing of
+//! it is journalled.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -148,7 +149,8 @@ impl BucketStore {
         self.delete(bucket, key, None).unwrap_or(false)
     }
 
-    /// Stores an object; `None` if there is no such bucket, otherwise its tag. `digest` spares hashing bytes that were hashed already.
+    /// Stores an object; `None` if there is no such bucket, otherwise its tag. `digest` spares hashing bytes that were
+    /// hashed already.
     pub(crate) fn put(
         &self,
         bucket: &str,
@@ -194,7 +196,8 @@ impl BucketStore {
         self.state().buckets.get(bucket)?.objects.get(key).cloned()
     }
 
-    /// What a list of this prefix sees now, in key order: live objects whose window has passed, and ghosts whose window has not.
+    /// What a list of this prefix sees now, in key order: live objects whose window has passed, and ghosts whose window
+    /// has not.
     pub(crate) fn listed(&self, bucket: &str, prefix: &str) -> Option<Vec<(String, ListedObject)>> {
         let now = Instant::now();
         let state = self.state();

@@ -1,7 +1,8 @@
 //! A target that is a directory of the process's own file system (vfs/vfs.go and fsops/fsops.go upstream).
 //!
-//! Fault model: what the file system below does. A write is a new file that is renamed into place, not synced by anybody; one that fails leaves its
-//! temporary file behind. Which failures of a list count as "no such directory" is upstream's choice, and kept: see [`Driver::list`] below.
+//! Fault model: what the file system below does. A write is a new file that is renamed into place, not synced by
+//! anybody; one that fails leaves its temporary file behind. Which failures of a list count as "no such directory" is
+//! upstream's choice, and kept: see [`Driver::list`] below.
 
 use std::io;
 
@@ -27,7 +28,8 @@ pub struct FileDriver {
 }
 
 impl FileDriver {
-    /// The directory that the address names. It need not exist: a list of it is empty then, and the first write makes it.
+    /// The directory that the address names. It need not exist: a list of it is empty then, and the first write makes
+    /// it.
     pub async fn open(url: &Url) -> Result<Self> {
         if !url.host.is_empty() {
             return Err(Error::Invalid("VFS path must follow: vfs:///path/ format".to_owned()));
@@ -46,8 +48,9 @@ impl FileDriver {
         join(&[&self.root, path])
     }
 
-    /// Upstream runs `ls -1` and forgives two of its messages: that there is no such file, and that a directory cannot be opened, which is how a
-    /// lack of permission shows. A directory that can be looked at but not read is an error, and so is a look that fails otherwise.
+    /// Upstream runs `ls -1` and forgives two of its messages: that there is no such file, and that a directory cannot
+    /// be opened, which is how a lack of permission shows. A directory that can be looked at but not read is an error,
+    /// and so is a look that fails otherwise.
     async fn names_in(&self, path: &str) -> Result<Vec<String>> {
         let local = self.local(path);
         let failed = |what: &str, error: &io::Error| {

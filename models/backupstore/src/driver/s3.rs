@@ -1,6 +1,7 @@
 //! A target in a bucket (s3/s3.go upstream). Directories are prefixes: there are none, only keys that begin alike.
 //!
-//! Fault model: the store's, as the client below meets it. A look at an object that fails for any reason counts as "not there".
+//! Fault model: the store's, as the client below meets it. A look at an object that fails for any reason counts as "not
+//! there".
 
 mod answers;
 mod client;
@@ -48,7 +49,8 @@ impl S3Driver {
         Ok(driver)
     }
 
-    /// The key of a path. A slash at the end of the path is kept: a prefix without it would meet `name-2` where `name` is meant.
+    /// The key of a path. A slash at the end of the path is kept: a prefix without it would meet `name-2` where `name`
+    /// is meant.
     fn key(&self, path: &str) -> String {
         let joined = join(&[&self.path, path]);
         if path.ends_with('/') { joined + "/" } else { joined }

@@ -1,4 +1,5 @@
-//! What the tests of this crate share: the archive of stores that the real Longhorn v1.9.2 wrote, and snapshots and targets in memory.
+//! What the tests of this crate share: the archive of stores that the real Longhorn v1.9.2 wrote, and snapshots and
+//! targets in memory.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -20,7 +21,8 @@ pub mod place;
 
 pub const BLOCK: usize = 2 << 20;
 
-/// Every file of the golden archive by path, such as `backupstore-lz4/backupstore/volumes/...`. A missing archive fails the test.
+/// Every file of the golden archive by path, such as `backupstore-lz4/backupstore/volumes/...`. A missing archive fails
+/// the test.
 pub fn golden() -> BTreeMap<String, Vec<u8>> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/backupstores.tar.zst");
     let packed =

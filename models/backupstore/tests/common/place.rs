@@ -125,7 +125,8 @@ pub fn credentials() -> Credentials {
     variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// Runs a test over a directory in the real world, over one of a simulated disk, and over a bucket of a simulated server.
+/// Runs a test over a directory in the real world, over one of a simulated disk, and over a bucket of a simulated
+/// server.
 pub fn everywhere<F, T>(test: T)
 where
     F: Future<Output = ()> + Send + 'static,

@@ -105,8 +105,8 @@ fn find(store: &BucketStore, target: &Target) -> Result<crate::store::Object, Fa
     }
 }
 
-/// One range of bytes, as start and exclusive end. `None`: not a range this server heeds (RFC 9110 lets it send the whole then); `Err`: not
-/// satisfiable.
+/// One range of bytes, as start and exclusive end. `None`: not a range this server heeds (RFC 9110 lets it send the
+/// whole then); `Err`: not satisfiable.
 fn parse_range(text: &str, length: u64) -> Option<Result<(u64, u64), ()>> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let (start, end) = match (first.is_empty(), last.is_empty()) {

@@ -1,7 +1,9 @@
-//! A client of the S3 interface that asks as the AWS SDK for Go (version 1.55) asks for Longhorn: the same requests, and the same patience.
+//! A client of the S3 interface that asks as the AWS SDK for Go (version 1.55) asks for Longhorn: the same requests,
+//! and the same patience.
 //!
-//! Upstream (s3/s3_service.go) allows three retries. A larger number it sets for uploads has no effect, because the SDK copies the number when its
-//! client is made. There is no time-out on an answer: a store that accepts and stays silent holds its client for ever.
+//! Upstream (s3/s3_service.go) allows three retries. A larger number it sets for uploads has no effect, because the SDK
+//! copies the number when its client is made. There is no time-out on an answer: a store that accepts and stays silent
+//! holds its client for ever.
 
 use std::io;
 use std::sync::Mutex;
@@ -94,7 +96,8 @@ impl S3Client {
         })
     }
 
-    /// All keys under a prefix; those with the delimiter behind the prefix are rolled up. Version 1 of the list, which is what upstream asks.
+    /// All keys under a prefix; those with the delimiter behind the prefix are rolled up. Version 1 of the list, which
+    /// is what upstream asks.
     pub async fn list(&self, prefix: &str, delimiter: &str) -> Result<Listed> {
         let mut listed = Listed::default();
         let mut marker = None;

@@ -1,5 +1,5 @@
-//! AWS Signature Version 4 over a request's head ("Signature Calculations for the Authorization Header", Amazon S3 API reference). The payload is
-//! left unsigned: hashing every block a second time would tell neither side anything.
+//! AWS Signature Version 4 over a request's head ("Signature Calculations for the Authorization Header", Amazon S3 API
+//! reference). The payload is left unsigned: hashing every block a second time would tell neither side anything.
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
