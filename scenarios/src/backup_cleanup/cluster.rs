@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_apiserver::Access;
 use corral_cluster::garbage_collector::GarbageCollectorOptions;
 use corral_cluster::{ClusterSpec, Image, Images, WorkerSpec};
 use corral_core::{Latency, World, world};
@@ -14,15 +13,11 @@ use host::process::{Executables, executable_file, program};
 use longhorn_api::Build;
 use longhorn_engine::Engine;
 
-use super::plan::{ClusterTable, duration_of, read};
+use super::plan::{duration_of, read};
 use crate::clients::pod::{self, ClientWork};
 use crate::install::repository;
 use crate::{shell, store};
 
-/// What a real API server needs to read, with its store on the same machine (facts: 1 to 3 ms).
-const READ: Latency = Latency::heavy(Duration::from_micros(300), Duration::from_micros(700));
-/// What it needs for a write, webhooks aside (golden traces: answers after 4 to 10 ms).
-const WRITE: Latency = Latency::heavy(Duration::from_millis(2), Duration::from_millis(2));
 /// One way between two machines of one rack.
 const BETWEEN_MACHINES: Latency = Latency::heavy(Duration::from_micros(200), Duration::from_micros(80));
 
@@ -39,25 +34,12 @@ pub fn ground(plan: &Plan, arm: &Arm) -> Ground {
     let mut spec = ClusterSpec::workers(0).images(images(&world, &buckets, &work, set("lock-wait")));
     spec.workers = table.workers().iter().map(|name| WorkerSpec::named(name)).collect();
     spec.api_server.webhook_scheme = corral_apiserver::WebhookScheme::Http;
-    spec.api_server.storage_latency = Some(storage_latency(&world, &table));
+    spec.storage = spec.storage.scaled(table.api_percent);
     if set("collector-delay").is_some() {
         spec.controller_manager.garbage_collector =
             GarbageCollectorOptions { queries_per_second: 1e6, burst: 1_000_000, ..GarbageCollectorOptions::default() };
     }
     Ground { cluster: spec, stores: vec![buckets] }
-}
-
-fn storage_latency(world: &World, table: &ClusterTable) -> corral_apiserver::StorageLatency {
-    let random = std::sync::Mutex::new(world.stream("api/storage"));
-    let percent = table.api_percent;
-    Arc::new(move |access| {
-        let latency = match access {
-            Access::Read => READ,
-            Access::Write => WRITE,
-        };
-        let mut random = random.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        latency.scaled(percent, 100).draw(&mut random)
-    })
 }
 
 /// Where an engine image has its binary.

@@ -17,8 +17,11 @@ pub struct ClusterTable {
     #[serde(default = "quiet")]
     pub network_percent: u64,
     /// Time the API server takes for a request, in percent of an idle one.
-    #[serde(default = "quiet")]
-    pub api_percent: u64,
+    #[serde(default = "idle")]
+    pub api_percent: u32,
+    /// How long Longhorn has been running when the client begins. Kinds that are younger than the collector's resync of 30 s have no collector.
+    #[serde(default = "settled", with = "duration")]
+    pub age: Duration,
     /// Time the object store takes for an operation.
     #[serde(default = "store_latency", with = "duration")]
     pub store_latency: Duration,
@@ -26,6 +29,14 @@ pub struct ClusterTable {
 
 fn quiet() -> u64 {
     100
+}
+
+fn idle() -> u32 {
+    100
+}
+
+fn settled() -> Duration {
+    Duration::from_secs(120)
 }
 
 fn store_latency() -> Duration {
@@ -80,6 +91,7 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100" },
     Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
     Parameter { key: "api-percent", default: "50 to 400", about: "API server's time for a request in percent of an idle one" },
+    Parameter { key: "age", default: "60s to 300s", about: "how long Longhorn has been running when the client begins" },
     Parameter { key: "store-latency", default: "1ms to 20ms", about: "time of an object store operation" },
     Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10" },
     Parameter { key: "lock-wait", default: "2s", about: "how long the backup store's lock waits before it looks for others" },
@@ -114,11 +126,12 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     }
     duration_of(arm, "lock-wait")?;
     let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
-    let (network, api, store) = (scale(&mut random), scale(&mut random), random.between(1, 20));
+    let (network, api, store, age) = (scale(&mut random), scale(&mut random), random.between(1, 20), random.between(60, 300));
     let cluster = ClusterTable {
         machines: number(arm, "machines", 1, 5, || random.between(1, 3))? as u32,
         network_percent: number(arm, "network-percent", 1, 100_000, || network)?,
-        api_percent: number(arm, "api-percent", 1, 100_000, || api)?,
+        api_percent: number(arm, "api-percent", 1, 100_000, || api)? as u32,
+        age: duration_of(arm, "age")?.unwrap_or(Duration::from_secs(age)),
         store_latency: duration_of(arm, "store-latency")?.unwrap_or(Duration::from_millis(store)),
     };
     let volumes = number(arm, "volumes", 1, 8, || random.between(1, 2))?;
@@ -134,7 +147,7 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     }
     steps.extend([Action::BackupstoreCleanup {}, Action::SystemBackupsCleanup {}, Action::BackupCleanup {}]);
     let count = number(arm, "faults", 0, 10, || random.below(3))?;
-    let faults = (0..count).map(|_| fault(&mut random, &cluster)).collect();
+    let faults = (0..count).map(|_| fault(&mut random)).collect();
     Ok(Plan {
         cluster: toml::Table::try_from(&cluster).expect("a table of numbers"),
         steps: steps.iter().map(|action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") }).collect(),
@@ -142,28 +155,25 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     })
 }
 
-/// A fault of those that a teardown can live through: slowness and lag, of which the collector's and the managers' work is made longer.
-fn fault(random: &mut Stream, cluster: &ClusterTable) -> PlannedFault {
+/// A fault that a teardown has to live through: slowness and lag. What would fail the client by itself (a manager killed under its request, a refused
+/// write) is no draw, because its error would be deserved; a plan may hold it all the same.
+fn fault(random: &mut Stream) -> PlannedFault {
     use corral_world::Fault;
     let lasts = random.duration(Duration::from_secs(2), Duration::from_secs(30));
-    let milliseconds = |random: &mut Stream, low, high| random.duration(Duration::from_millis(low), Duration::from_millis(high));
-    let workers = cluster.workers();
-    let on = Trigger {
-        event: TriggerEvent::Api { api: corral_world::ApiVerb::Deleting, kind: "BackupVolume".into(), name: String::new() },
-        nth: 1,
+    let extra = |random: &mut Stream, low, high| random.duration(Duration::from_millis(low), Duration::from_millis(high));
+    let clients = ["", "longhorn-manager", "kube-controller-manager", "test-client"];
+    let client = |random: &mut Stream| (*random.pick(&clients).expect("not empty")).to_owned();
+    let fault = match random.below(4) {
+        0 => Fault::SlowStore { lasts, per_operation: extra(random, 50, 800) },
+        1 | 2 => Fault::SlowApi { lasts, extra: extra(random, 5, 100), client: client(random) },
+        _ => Fault::WatchLag { lasts, extra: extra(random, 100, 1500), client: client(random), resource: String::new() },
     };
-    let fault = match random.below(5) {
-        0 => Fault::SlowStore { lasts, per_operation: milliseconds(random, 50, 800) },
-        1 => Fault::SlowApi { lasts, extra: milliseconds(random, 5, 100), client: String::new() },
-        2 => Fault::WatchLag { lasts, extra: milliseconds(random, 100, 1500), client: "longhorn-manager".into(), resource: String::new() },
-        3 => Fault::KillProcess {
-            namespace: "longhorn-system".into(),
-            name: "longhorn-manager".into(),
-            machine: random.pick(&workers).expect("at least one machine").clone(),
-        },
-        _ => Fault::ApiErrors { lasts, code: 409, one_in: random.between(3, 20), client: "longhorn-manager".into() },
-    };
-    PlannedFault { on: Some(on), after: random.duration(Duration::ZERO, Duration::from_secs(3)), fault }
+    let event = TriggerEvent::Api { api: corral_world::ApiVerb::Deleting, kind: "BackupVolume".into(), name: String::new() };
+    PlannedFault {
+        on: Some(Trigger { event, nth: 1 }),
+        after: random.duration(Duration::ZERO, Duration::from_secs(3)),
+        fault,
+    }
 }
 
 /// The plan's tables, as this scenario reads them.
@@ -172,7 +182,7 @@ fn fault(random: &mut Stream, cluster: &ClusterTable) -> PlannedFault {
 /// What is wrong in them, and what is allowed.
 pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
     let cluster: ClusterTable = if plan.cluster.is_empty() {
-        ClusterTable { machines: 1, network_percent: 100, api_percent: 100, store_latency: store_latency() }
+        ClusterTable { machines: 1, network_percent: 100, api_percent: 100, age: settled(), store_latency: store_latency() }
     } else {
         plan.cluster.clone().try_into().map_err(|error: toml::de::Error| format!("[cluster]: {}", error.message().trim()))?
     };

@@ -9,8 +9,8 @@ use corral_world::{Arm, Stage};
 use host::time::{Instant, sleep};
 use longhorn_api::{Backup, BackupVolume, Build, ClientBuild, DEFAULT_NAMESPACE};
 use longhorn_backupstore::{Backupstore, Behaviour, Context};
-use super::plan::{Action, read};
-use super::teardown::{Failed, ORACLE, Teardown};
+use super::plan::{Action, duration_of, read};
+use super::teardown::{Failed, Interpreter, ORACLE, Teardown};
 use super::fill;
 use crate::catalogue::selection;
 use crate::clients::LonghornClient;
@@ -41,12 +41,13 @@ pub async fn play(stage: Arc<Stage>) {
     create(&outside, store::secret()).await.expect("the store's secret is accepted");
     stage.stores().iter().for_each(|store| store::set_latency(store, table.store_latency));
 
+    let instant_client = duration_of(&stage.arm, "client-delay").expect("checked before the run").is_some();
     let tag = client_build.image_tag();
     let server = format!("{}:{}", API_SERVICE.0, API_SERVICE.1);
     let player_stage = stage.clone();
     let done = stage.world().extension(ClientWork::default).hand_over(async move {
         let client = Client::new(&server, ClientOptions::unlimited("test-client")).expect("an address of ours");
-        Player { stage: player_stage, client, build, client_build }.work(actions).await;
+        Player { stage: player_stage, client, build, client_build, instant_client }.work(actions, table.age).await;
     });
     create(&outside, pod::manifest(&tag)).await.expect("the client's pod is accepted");
     if done.await.is_err() {
@@ -59,11 +60,13 @@ struct Player {
     client: Client,
     build: Build,
     client_build: ClientBuild,
+    instant_client: bool,
 }
 
 impl Player {
-    async fn work(&self, actions: Vec<Action>) {
+    async fn work(&self, actions: Vec<Action>, age: Duration) {
         self.wait_until_longhorn_is_ready().await;
+        sleep(age).await;
         let mut actions = actions.into_iter().peekable();
         while let Some(Action::FillStore { volume, backups, blocks }) =
             actions.next_if(|action| matches!(action, Action::FillStore { .. }))
@@ -125,6 +128,7 @@ impl Player {
             longhorn: self.longhorn(),
             backups: self.backups(),
             build: self.client_build.clone(),
+            interpreter: Interpreter::new(self.stage.stream("client"), self.instant_client),
         }
     }
 

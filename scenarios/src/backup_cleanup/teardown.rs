@@ -3,13 +3,15 @@
 //! It polls once a second, deletes through two interfaces (the Longhorn API and the Kubernetes API), and carries assertions of its own. Before
 //! longhorn-tests 8436ccbda it takes every error of a Backup's deletion for a failure; from then on "not found" is none.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use corral_core::Latency;
+use corral_core::random::Stream;
 use corral_kube_client::{Api, DeleteParams, ListParams};
 use corral_world::Stage;
 use host::time::sleep;
-use longhorn_api::{Backup, ClientBuild, DEFAULT_NAMESPACE, Defect};
+use longhorn_api::{Backup, ClientBuild, Defect};
 
 use crate::clients::LonghornClient;
 
@@ -33,6 +35,27 @@ pub struct Teardown {
     pub backups: Api<Backup>,
     /// Its release.
     pub build: ClientBuild,
+    /// What runs it.
+    pub interpreter: Interpreter,
+}
+
+/// The time that a Python client spends on a request, beside the network's and the server's: building it, parsing the answer into objects.
+pub struct Interpreter {
+    random: Mutex<Stream>,
+    latency: Latency,
+}
+
+impl Interpreter {
+    /// With the usual delay, or without any.
+    pub fn new(random: Stream, instant: bool) -> Interpreter {
+        let usual = Latency::heavy(Duration::from_millis(1), Duration::from_millis(2));
+        Interpreter { random: Mutex::new(random), latency: if instant { Latency::ZERO } else { usual } }
+    }
+
+    async fn think(&self) {
+        let delay = self.latency.draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner));
+        sleep(delay).await;
+    }
 }
 
 impl Teardown {
@@ -74,6 +97,7 @@ impl Teardown {
 
     async fn wait_until_absent(&self, step: &str, collection: &str, id: &str) -> Result<(), Failed> {
         for _ in 0..BACKUP_VOLUME_LOOKS {
+            self.interpreter.think().await;
             match self.longhorn.list(collection).await {
                 Ok(items) if items.iter().all(|item| item.id() != id) => return Ok(()),
                 Ok(_) => sleep(RETRY_INTERVAL).await,
@@ -114,6 +138,7 @@ impl Teardown {
     /// An assertion failed; it has been reported.
     pub async fn backup_cleanup(&self) -> Result<(), Failed> {
         let step = "backup_cleanup";
+        self.interpreter.think().await;
         let listed = match self.backups.list(&ListParams::default()).await {
             Ok(listed) => listed.items,
             Err(error) => return self.fail(step, error),
@@ -122,6 +147,7 @@ impl Teardown {
         let tolerant = !self.build.has(Defect::Issue10120);
         for backup in listed {
             let name = backup.metadata.name.clone().unwrap_or_default();
+            self.interpreter.think().await;
             match self.backups.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => {}
                 Err(error) if error.is_not_found() && tolerant => {
@@ -132,9 +158,6 @@ impl Teardown {
         }
         Ok(())
     }
-
-    /// The namespace that it cleans.
-    pub const NAMESPACE: &str = DEFAULT_NAMESPACE;
 }
 
 /// An assertion of the client failed.

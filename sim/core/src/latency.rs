@@ -70,7 +70,7 @@ fn exponential(mean_ns: u64, random: &mut Stream) -> u64 {
     let half_lives = u128::from(bits.trailing_ones());
     let fraction = u128::from(bits >> 32);
     let half_life_ns = u128::from(mean_ns) * 2 / 3;
-    ((half_lives << 32 | fraction) * half_life_ns >> 32) as u64
+    ((((half_lives << 32) | fraction) * half_life_ns) >> 32) as u64
 }
 
 #[cfg(test)]

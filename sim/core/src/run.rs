@@ -162,10 +162,7 @@ where
     F::Output: Send + 'static,
 {
     install_panic_hook();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "each run gets a thread of its own; this is the only place that makes one"
-    )]
+    // The only place that makes threads: one a run.
     let thread = std::thread::Builder::new()
         .name(format!("run-{}", options.seed))
         // Deep async call chains in development builds outgrow the default of 2 MiB.

@@ -4,8 +4,27 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::sockopt;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How a silent peer is probed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Unanswered probes before the connection has failed.
+    pub retries: u32,
+}
+
+impl Keepalive {
+    /// What Go's `net` package sets on every connection.
+    pub const GO: Keepalive = Keepalive { idle: Duration::from_secs(15), interval: Duration::from_secs(15), retries: 9 };
+}
 
 /// Accepts connections.
 pub struct TcpListener(Listener);
@@ -90,6 +109,45 @@ impl TcpStream {
         let stream = tokio_real::net::TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(TcpStream(Stream::Real(stream)))
+    }
+
+    /// Probes a silent peer, and gives it up when it does not answer.
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    pub fn set_keepalive(&self, keepalive: Keepalive) -> io::Result<()> {
+        match &self.0 {
+            #[cfg(madsim)]
+            Stream::Simulated(stream) => {
+                let Keepalive { idle, interval, retries } = keepalive;
+                stream.set_keepalive(Some(corral_net::Keepalive { idle, interval, retries }));
+                Ok(())
+            }
+            Stream::Real(stream) => {
+                sockopt::set_socket_keepalive(stream, true)?;
+                sockopt::set_tcp_keepidle(stream, keepalive.idle)?;
+                sockopt::set_tcp_keepintvl(stream, keepalive.interval)?;
+                Ok(sockopt::set_tcp_keepcnt(stream, keepalive.retries)?)
+            }
+        }
+    }
+
+    /// Gives the connection up when what was sent is not acknowledged for so long (TCP_USER_TIMEOUT).
+    ///
+    /// # Errors
+    /// As `setsockopt(2)`.
+    pub fn set_user_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match &self.0 {
+            #[cfg(madsim)]
+            Stream::Simulated(stream) => {
+                stream.set_user_timeout(Some(timeout));
+                Ok(())
+            }
+            Stream::Real(stream) => {
+                let milliseconds = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+                Ok(sockopt::set_tcp_user_timeout(stream, milliseconds)?)
+            }
+        }
     }
 
     /// The other end.

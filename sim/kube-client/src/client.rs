@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::http::Body;
+use host::net::Keepalive;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use kube_core::response::{Status, StatusCause, StatusDetails};
@@ -127,8 +128,13 @@ impl Client {
         let user_agent = HeaderValue::from_str(&options.user_agent).map_err(http::Error::from)?;
         let limit = options.queries_per_second.map(|rate| Mutex::new(TokenBucket::per_second(rate, options.burst)));
         // HTTP/2 would carry everything on one connection; without it, a controller's bursts must not connect anew each time.
-        let connections =
-            host::http::ClientOptions { max_idle_per_host: IDLE_CONNECTIONS, ..host::http::ClientOptions::default() };
+        // client-go notices a dead server by HTTP/2's ping: 30 s of silence, 15 s for the answer. Here TCP does what the ping would.
+        let connections = host::http::ClientOptions {
+            max_idle_per_host: IDLE_CONNECTIONS,
+            keepalive: Keepalive { idle: Duration::from_secs(30), interval: Duration::from_secs(15), retries: 1 },
+            user_timeout: Some(Duration::from_secs(45)),
+            ..host::http::ClientOptions::default()
+        };
         let shared = Shared {
             http: host::http::Client::with_options(connections),
             base,

@@ -128,7 +128,7 @@ fn is_change(event: &Event<'_>) -> bool {
             let heartbeat = kind == "Node" && subresource == "status" && client.starts_with("kubelet");
             !heartbeat && kind != "Lease" && kind != "Event"
         }
-        Event::ProcessBegan { .. } | Event::ProcessEnded { .. } | Event::Phase { .. } | Event::Step { .. } => true,
+        Event::Phase { .. } | Event::Step { .. } => true,
         _ => false,
     }
 }

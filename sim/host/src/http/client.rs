@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
 use super::{Body, BoxError, empty};
-use crate::net::{TcpStream, lookup};
+use crate::net::{Keepalive, TcpStream, lookup};
 use crate::time::{Instant, timeout};
 
 /// How a client connects. The defaults are those of Go's `http.DefaultTransport`.
@@ -24,6 +24,10 @@ pub struct ClientOptions {
     pub max_idle_per_host: usize,
     /// An idle connection older than this is not used again.
     pub idle_timeout: Duration,
+    /// How a silent server is probed.
+    pub keepalive: Keepalive,
+    /// A connection has failed when what was sent is not acknowledged for so long; none for the kernel's own quarter of an hour.
+    pub user_timeout: Option<Duration>,
 }
 
 impl Default for ClientOptions {
@@ -32,6 +36,8 @@ impl Default for ClientOptions {
             connect_timeout: Duration::from_secs(30),
             max_idle_per_host: 2,
             idle_timeout: Duration::from_secs(90),
+            keepalive: Keepalive::GO,
+            user_timeout: None,
         }
     }
 }
@@ -167,7 +173,16 @@ impl Client {
         let mut failure = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             match timeout(self.options.connect_timeout, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return self.handshake(stream).await,
+                Ok(Ok(stream)) => {
+                    let configured = stream.set_keepalive(self.options.keepalive).and_then(|()| match self.options.user_timeout {
+                        Some(timeout) => stream.set_user_timeout(timeout),
+                        None => Ok(()),
+                    });
+                    match configured {
+                        Ok(()) => return self.handshake(stream).await,
+                        Err(error) => failure = error,
+                    }
+                }
                 Ok(Err(error)) => failure = error,
                 Err(_) => return Err(Error::ConnectTimeout { authority: authority.to_owned() }),
             }

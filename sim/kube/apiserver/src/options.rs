@@ -93,6 +93,8 @@ pub enum Access {
     Read,
     /// A transaction.
     Write,
+    /// A webhook's call, beside its way over the network: TLS, encoding, the handler's time.
+    Webhook,
 }
 
 /// How long the storage takes; drawn anew for each access.
@@ -150,6 +152,8 @@ pub struct Options {
     pub definitions: DefinitionTiming,
     /// Between two bookmarks of a watch.
     pub bookmark_interval: Duration,
+    /// How long an event is kept after its last change.
+    pub event_life: Duration,
     /// Lines that may wait for a reader before its watch is ended.
     pub watch_queue: usize,
     /// How long a read of a future version waits for it.
@@ -167,6 +171,7 @@ impl Default for Options {
             webhook_scheme: WebhookScheme::NotCalled,
             definitions: DefinitionTiming::default(),
             bookmark_interval: Duration::from_secs(60),
+            event_life: Duration::from_secs(3600),
             watch_queue: 10_000,
             future_version_wait: Duration::from_secs(3),
             service_network: [10, 96],

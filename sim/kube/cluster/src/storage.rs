@@ -21,16 +21,22 @@ pub struct StorageLatencies {
     pub write_turn: Duration,
     /// What a write takes beside it.
     pub write: Latency,
+    /// The turn of a webhook's call: encoding and TLS on both sides, which are not simulated, cost the processor.
+    pub webhook_turn: Duration,
+    /// What such a call takes beside it and beside its way over the network.
+    pub webhook: Latency,
 }
 
 impl Default for StorageLatencies {
     fn default() -> StorageLatencies {
         let microseconds = |floor, mean| Latency::heavy(Duration::from_micros(floor), Duration::from_micros(mean));
         StorageLatencies {
-            read_turn: Duration::from_micros(250),
-            read: microseconds(300, 250),
-            write_turn: Duration::from_micros(900),
-            write: microseconds(900, 600),
+            read_turn: Duration::from_micros(300),
+            read: microseconds(400, 300),
+            write_turn: Duration::from_millis(1),
+            write: microseconds(1200, 700),
+            webhook_turn: Duration::from_millis(1),
+            webhook: microseconds(500, 1000),
         }
     }
 }
@@ -42,7 +48,23 @@ impl StorageLatencies {
         read: Latency::ZERO,
         write_turn: Duration::ZERO,
         write: Latency::ZERO,
+        webhook_turn: Duration::ZERO,
+        webhook: Latency::ZERO,
     };
+
+    /// The same storage on a slower or faster machine.
+    pub fn scaled(self, percent: u32) -> StorageLatencies {
+        let turn = |turn: Duration| turn * percent / 100;
+        let latency = |latency: Latency| latency.scaled(percent.into(), 100);
+        StorageLatencies {
+            read_turn: turn(self.read_turn),
+            read: latency(self.read),
+            write_turn: turn(self.write_turn),
+            write: latency(self.write),
+            webhook_turn: turn(self.webhook_turn),
+            webhook: latency(self.webhook),
+        }
+    }
 
     /// The storage of the calling process.
     pub(crate) fn begin(self) -> StorageLatency {
@@ -51,6 +73,7 @@ impl StorageLatencies {
             let (turn, latency) = match access {
                 Access::Read => (self.read_turn, self.read),
                 Access::Write => (self.write_turn, self.write),
+                Access::Webhook => (self.webhook_turn, self.webhook),
             };
             let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
             let (free, random) = &mut *state;

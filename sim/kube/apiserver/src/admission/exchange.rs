@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Hook, Operation, Review};
 use crate::call::Call;
 use crate::error::ApiError;
+use crate::options::Access;
 use crate::patch::Patch;
 use crate::server::Inner;
 
@@ -136,6 +137,7 @@ async fn exchange(inner: &Inner, url: &str, body: String) -> Result<Value, Strin
         .header(header::USER_AGENT, "kube-apiserver-admission")
         .body(host::http::full(body))
         .map_err(|error| failed(error.to_string()))?;
+    inner.storage(Access::Webhook).await;
     let response = inner.http.send(request).await.map_err(|error| failed(in_gos_words(&error)))?;
     let status = response.status().as_u16();
     let bytes =
