@@ -34,6 +34,14 @@ impl Default for Leadership {
 }
 
 impl Leadership {
+    /// What OpenShift gives its own leaders, to spare the API server. An idle cluster spends a good part of its requests on leases otherwise.
+    /// Source: openshift/library-go pkg/config/leaderelection.
+    pub const PATIENT: Leadership = Leadership {
+        lease_duration: Duration::from_secs(137),
+        renew_deadline: Duration::from_secs(107),
+        retry_period: Duration::from_secs(26),
+    };
+
     /// Runs `work` while this process holds the lease; gives an exit status when it no longer does.
     pub(crate) async fn lead<L, F>(self, server: &str, name: &str, work: L) -> i32
     where

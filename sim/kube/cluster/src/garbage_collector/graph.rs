@@ -7,18 +7,29 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use corral_kube_client::MetadataObject;
+use corral_kube_client::Object;
 use host::random::Stream;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use super::node::{Identity, Node, NodeRef, has_finalizer};
 use super::{FOREGROUND_FINALIZER, ORPHAN_FINALIZER};
 
+/// Anything with metadata, of whatever kind an informer's objects are.
+pub(crate) trait HasMetadata: Send + Sync {
+    fn metadata(&self) -> &ObjectMeta;
+}
+
+impl<K: Object> HasMetadata for K {
+    fn metadata(&self) -> &ObjectMeta {
+        self.meta()
+    }
+}
+
 /// What happened to an object.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) enum Change {
     /// An informer told of an object that is there; with the state before, if there was one.
-    Seen { identity: Identity, object: Arc<MetadataObject>, old: Option<Arc<MetadataObject>> },
+    Seen { identity: Identity, object: Arc<dyn HasMetadata>, old: Option<Arc<dyn HasMetadata>> },
     /// An informer told that an object is gone.
     Gone { identity: Identity },
     /// A worker asked the server for an object and it was not there.
@@ -74,7 +85,7 @@ impl Graph {
         let mut effects = Effects::default();
         match change {
             Change::Seen { identity, object, old } => {
-                self.seen(identity, &object.metadata, old.as_deref().map(|old| &old.metadata), &mut effects);
+                self.seen(identity, object.metadata(), old.as_deref().map(HasMetadata::metadata), &mut effects);
             }
             Change::Gone { identity } => {
                 if let Some(node) = self.node(&identity.uid) {

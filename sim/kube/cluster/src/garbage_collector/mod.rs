@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use absent::AbsentOwners;
 use graph::{Change, Graph};
 use monitors::Monitors;
+pub use monitors::SharedKinds;
 use node::NodeRef;
 
 use crate::discovery::Discovery;
@@ -82,6 +83,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// The server's address is none.
 pub async fn run(server: &str, options: GarbageCollectorOptions, stop: Stop) -> Result<(), Error> {
+    run_beside(SharedKinds::default(), server, options, stop).await
+}
+
+/// The same, in a process that watches some kinds anyway.
+///
+/// # Errors
+/// The server's address is none.
+pub async fn run_beside(
+    shared: SharedKinds,
+    server: &str,
+    options: GarbageCollectorOptions,
+    stop: Stop,
+) -> Result<(), Error> {
     const USER_AGENT: &str = "kube-controller-manager/generic-garbage-collector";
     let limited = ClientOptions::limited(USER_AGENT, options.queries_per_second, options.burst);
     let (changes, received) = mpsc::unbounded_channel();
@@ -96,7 +110,7 @@ pub async fn run(server: &str, options: GarbageCollectorOptions, stop: Stop) -> 
         random: Mutex::new(host::random::stream("garbage collector")),
     });
     let learning = host::spawn(learn_changes(collector.clone(), received));
-    let monitors = Monitors::new(server, &options)?;
+    let monitors = Monitors::new(server, &options, shared)?;
     let syncing = host::spawn(monitors.clone().sync_for_ever(collector.clone(), options.resync_period));
     tokio::select! {
         biased;

@@ -1,4 +1,7 @@
-//! Watches on the metadata of every deletable kind, begun and ended as discovery finds kinds and misses them.
+//! Watches on every deletable kind, begun and ended as discovery finds kinds and misses them.
+//!
+//! A kind that the process watches anyway is not watched twice: the collector listens to that informer too ([`SharedKinds`]), as in the real
+//! kube-controller-manager, where all built-in kinds are shared so. Of the others the metadata are watched.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use corral_kube_client::{
-    Api, Client, ClientOptions, Error, Event, InformerOptions, MetadataObject, ResourceDescriptor, SharedInformer,
-    Stop, Synced,
+    Api, Client, ClientOptions, Error, Event, InformerOptions, MetadataObject, Object, ResourceDescriptor,
+    SharedInformer, Stop, Synced,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -22,8 +25,36 @@ const SYNCED_POLL_PERIOD: Duration = Duration::from_millis(100);
 const IGNORED: &str = "events";
 const DEFINITIONS: &str = "customresourcedefinitions";
 
+/// The informers of other controllers in this process, by the kinds they watch.
+#[derive(Clone, Default)]
+pub struct SharedKinds {
+    by_resource: BTreeMap<ResourceDescriptor, Listen>,
+}
+
+/// Makes a collector listen to a shared informer.
+type Listen = Arc<dyn Fn(Arc<Collector>) -> Arc<dyn Synced + Send + Sync> + Send + Sync>;
+
+impl SharedKinds {
+    /// With the informer of one more kind.
+    pub fn with<K>(mut self, informer: &SharedInformer<K>) -> SharedKinds
+    where
+        K: Object<DynamicType = ()>,
+    {
+        let descriptor = ResourceDescriptor::of::<K>();
+        let kind = Arc::new(Kind::of(&descriptor));
+        let informer = informer.clone();
+        let listen = move |collector: Arc<Collector>| -> Arc<dyn Synced + Send + Sync> {
+            let kind = kind.clone();
+            let listen = move |event| collector.learn(kind.change(event));
+            Arc::new(informer.add_handler_with_resync(Duration::ZERO, listen))
+        };
+        self.by_resource.insert(descriptor, Arc::new(listen));
+        self
+    }
+}
+
 struct Monitor {
-    informer: SharedInformer<MetadataObject>,
+    synced: Arc<dyn Synced + Send + Sync>,
     stop: Stop,
 }
 
@@ -32,13 +63,14 @@ struct Monitor {
 pub(super) struct Monitors {
     discovery_client: Client,
     informer_client: Client,
+    shared: SharedKinds,
     running: Arc<Mutex<BTreeMap<ResourceDescriptor, Monitor>>>,
     /// Whether a definition has changed since discovery was last asked.
     definitions_changed: Arc<AtomicBool>,
 }
 
 impl Monitors {
-    pub fn new(server: &str, options: &GarbageCollectorOptions) -> Result<Monitors, Error> {
+    pub fn new(server: &str, options: &GarbageCollectorOptions, shared: SharedKinds) -> Result<Monitors, Error> {
         let (rate, burst) = (options.queries_per_second / 2.0, options.burst);
         let informers = ClientOptions::limited("kube-controller-manager/metadata-informers", rate, burst);
         // Discovery has a burst of its own. Source: client-go discovery defaultBurst.
@@ -46,6 +78,7 @@ impl Monitors {
         Ok(Monitors {
             discovery_client: Client::new(server, discovery)?,
             informer_client: Client::new(server, informers)?,
+            shared,
             running: Arc::default(),
             definitions_changed: Arc::new(AtomicBool::new(true)),
         })
@@ -88,6 +121,9 @@ impl Monitors {
     }
 
     fn begin(&self, descriptor: &ResourceDescriptor, collector: &Arc<Collector>) -> Monitor {
+        if let Some(listen) = self.shared.by_resource.get(descriptor) {
+            return Monitor { synced: listen(collector.clone()), stop: Stop::new() };
+        }
         let api: Api<MetadataObject> = Api::all_of(&self.informer_client, descriptor);
         let informer = SharedInformer::new(api, InformerOptions::default());
         let (collector, kind) = (collector.clone(), Kind::of(descriptor));
@@ -100,14 +136,14 @@ impl Monitors {
         });
         let stop = Stop::new();
         informer.start(&stop);
-        Monitor { informer, stop }
+        Monitor { synced: Arc::new(informer), stop }
     }
 
     /// Completes when there is a monitor and all of them are filled.
     pub async fn wait_for_sync(&self) {
         let synced = || {
             let running = lock(&self.running);
-            !running.is_empty() && running.values().all(|monitor| monitor.informer.has_synced())
+            !running.is_empty() && running.values().all(|monitor| monitor.synced.has_synced())
         };
         while !synced() {
             host::time::sleep(SYNCED_POLL_PERIOD).await;
@@ -137,11 +173,11 @@ impl Kind {
         }
     }
 
-    fn change(&self, event: Event<MetadataObject>) -> Change {
-        let identity = self.identity(&event.object().metadata);
+    fn change<K: Object>(&self, event: Event<K>) -> Change {
+        let identity = self.identity(event.object().meta());
         match event {
             Event::Added { object, .. } => Change::Seen { identity, object, old: None },
-            Event::Updated { old, new } => Change::Seen { identity, object: new, old: Some(old) },
+            Event::Updated { old, new } => Change::Seen { identity, object: new, old: Some(old as _) },
             Event::Deleted { .. } => Change::Gone { identity },
         }
     }

@@ -7,5 +7,6 @@ mod common;
 mod determinism;
 mod nodes;
 mod pods;
+mod real_world;
 mod services;
 mod workloads;

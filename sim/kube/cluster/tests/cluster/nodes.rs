@@ -146,3 +146,21 @@ fn a_control_plane_that_starts_again_finds_the_workers_as_they_were() {
     })
     .unwrap();
 }
+
+#[test]
+fn an_idle_node_says_nothing_but_that_it_lives() {
+    run(Options::new(36).keep_journal(), async {
+        let (cluster, client) = boot(1).await;
+        let nodes: Api<Node> = Api::all(&client);
+        host::time::sleep(Duration::from_secs(30)).await;
+        let before = nodes.get("node-1").await.expect("there");
+        let revision = cluster.store().revision();
+        host::time::sleep(Duration::from_secs(240)).await;
+        let after = nodes.get("node-1").await.expect("there");
+        assert_eq!(after.metadata.resource_version, before.metadata.resource_version);
+        let writes = cluster.store().revision() - revision;
+        // Its lease each 10 s, and two leaders' each 2 s.
+        assert!((250..280).contains(&writes), "{writes} writes in four minutes");
+    })
+    .unwrap();
+}
