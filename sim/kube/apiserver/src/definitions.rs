@@ -11,8 +11,9 @@ use serde_json::{Map, Value, json};
 
 use crate::crd::CLEANUP;
 use crate::error::ApiError;
+use crate::events::EVENTS;
 use crate::meta;
-use crate::registry::{Registry, has_condition};
+use crate::registry::has_condition;
 use crate::resource::Resource;
 use crate::server::Inner;
 use crate::store::{Close, Commit, Object, Write, key_of};
@@ -78,12 +79,13 @@ impl Inner {
 
     /// Reads definitions and webhook configurations that are stored already.
     pub fn load(&self) {
-        let mut registry = Registry::builtin();
-        for definition in self.store.objects(DEFINITIONS) {
-            registry.define(definition.name(), Some(&definition));
-        }
-        self.set_registry(registry);
+        self.update_registry(|registry| {
+            for definition in self.store.objects(DEFINITIONS) {
+                registry.define(definition.name(), Some(&definition));
+            }
+        });
         self.load_hooks();
+        self.load_events();
     }
 
     /// Takes up what an earlier server process had left undone.
@@ -99,18 +101,19 @@ impl Inner {
             "mutatingwebhookconfigurations.admissionregistration.k8s.io"
             | "validatingwebhookconfigurations.admissionregistration.k8s.io" => self.load_hooks(),
             DEFINITIONS => self.follow_definition(commit),
+            EVENTS => self.expiry.note(commit),
             _ => {}
         }
     }
 
     fn follow_definition(self: &Arc<Inner>, commit: &Commit) {
         let name = commit.object().name().to_owned();
-        let before = self.registry().definition(&name).cloned();
-        let mut registry = (*self.registry()).clone();
-        let stored = self.store.object(DEFINITIONS, "", &name);
-        registry.define(&name, stored.as_deref());
-        let after = registry.definition(&name).cloned();
-        self.set_registry(registry);
+        let (before, after, stored) = self.update_registry(|registry| {
+            let before = registry.definition(&name).cloned();
+            let stored = self.store.object(DEFINITIONS, "", &name);
+            registry.define(&name, stored.as_deref());
+            (before, registry.definition(&name).cloned(), stored)
+        });
         let key: Arc<str> = Arc::from(name.as_str());
         match (before.filter(|definition| definition.established), after.filter(|definition| definition.established)) {
             (None, Some(_)) => {

@@ -20,6 +20,7 @@ mod decode;
 mod definitions;
 mod discovery;
 mod error;
+mod events;
 mod journal;
 mod jsonpath;
 mod meta;

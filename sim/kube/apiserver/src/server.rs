@@ -16,6 +16,7 @@ use crate::call::Call;
 use crate::decode::BODY_LIMIT;
 use crate::definitions::Readiness;
 use crate::error::ApiError;
+use crate::events::{EVENTS, Expiry};
 use crate::journal::{journal_refusal, journal_write};
 use crate::options::{Access, AnswerFate, ClientIdentity, Options, RequestView};
 use crate::registry::Registry;
@@ -36,7 +37,8 @@ pub(crate) struct Inner {
     registry: RwLock<Arc<Registry>>,
     hooks: RwLock<Arc<Hooks>>,
     random: Mutex<Stream>,
-    pub(crate) readiness: Mutex<Readiness>,
+    pub readiness: Mutex<Readiness>,
+    pub expiry: Expiry,
     subscription: Mutex<Option<Subscription>>,
 }
 
@@ -73,6 +75,7 @@ impl Server {
             hooks: RwLock::default(),
             random: Mutex::new(stream),
             readiness: Mutex::default(),
+            expiry: Expiry::default(),
             subscription: Mutex::default(),
         });
         let weak = Arc::downgrade(&inner);
@@ -190,6 +193,9 @@ impl Inner {
             answer.retry_after = refusal.retry_after_seconds;
             return answer.into_response();
         }
+        if call.resource.key.as_ref() == EVENTS {
+            self.expire_events();
+        }
         let answer = match route::perform(&mut call).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -238,8 +244,13 @@ impl Inner {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub fn set_registry(&self, registry: Registry) {
-        *self.registry.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
+    /// Changes what is served; one change after another, whatever thread it comes from.
+    pub fn update_registry<T>(&self, change: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut current = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = (**current).clone();
+        let result = change(&mut registry);
+        *current = Arc::new(registry);
+        result
     }
 
     pub fn hooks(&self) -> Arc<Hooks> {
@@ -247,7 +258,8 @@ impl Inner {
     }
 
     pub fn load_hooks(&self) {
-        *self.hooks.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Hooks::load(&self.store));
+        let mut hooks = self.hooks.write().unwrap_or_else(PoisonError::into_inner);
+        *hooks = Arc::new(Hooks::load(&self.store));
     }
 
     /// Now, to the second, as metadata has it.

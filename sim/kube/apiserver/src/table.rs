@@ -99,6 +99,10 @@ fn row(resource: &Resource, object: &Value, query: &Query, now: &str) -> Value {
         }
         None => cells.extend(columns(&resource.plural).iter().map(|column| match column.cell {
             Cell::Age => json!(age(created.as_str().unwrap_or_default(), now)),
+            Cell::Since(pointer) => match object.pointer(pointer).and_then(Value::as_str) {
+                Some(time) => json!(age(time, now)),
+                None => json!("<unknown>"),
+            },
             Cell::Of(compute) => compute(object),
             Cell::At(pointer) => object.pointer(pointer).cloned().unwrap_or_else(|| match column.kind {
                 "string" => json!("<none>"),

@@ -13,6 +13,8 @@ pub(crate) enum Cell {
     Of(fn(&Value) -> Value),
     /// The age of the object.
     Age,
+    /// How long ago something was, by a JSON pointer.
+    Since(&'static str),
 }
 
 /// A column after the name.
@@ -131,7 +133,7 @@ const ATTACHMENTS: &[Column] = &[
     AGE,
 ];
 const EVENTS: &[Column] = &[
-    column("Last Seen", "string", Cell::At("/lastTimestamp")),
+    column("Last Seen", "string", Cell::Since("/lastTimestamp")),
     at("Type", "/type"),
     at("Reason", "/reason"),
     column("Object", "string", Cell::Of(event_object)),

@@ -280,5 +280,8 @@ pub(crate) fn grace_seconds(pod: &Value, asked: Option<i64>) -> i64 {
     if text("/spec/nodeName").is_empty() || matches!(text("/status/phase"), "Succeeded" | "Failed") {
         return 0;
     }
-    asked.unwrap_or(own).max(if asked == Some(0) { 0 } else { 1 })
+    match asked.unwrap_or(own) {
+        seconds if seconds < 0 => 1,
+        seconds => seconds,
+    }
 }

@@ -109,6 +109,10 @@ fn fill_in(call: &mut Call, object: &mut Map<String, Value>) -> Result<(), ApiEr
             }
         }
         Model::Builtin(model, _) => {
+            // A kubelet registers its node with the status that it has; everybody else begins without one.
+            if model.has_subresource("status") && model.plural != "nodes" {
+                object.remove("status");
+            }
             (model.prepare)(object, &*call.inner)?;
             (model.defaults)(object);
             if let Some(finalizer) = model.finalizer {

@@ -16,7 +16,7 @@ both!(
     versions_that_are_none_are_refused,
     other_forms_are_served,
 );
-simulated_only!(compaction_ends_the_past);
+simulated_only!(compaction_ends_the_past, events_live_for_an_hour);
 
 fn names(list: &Value) -> Vec<&str> {
     list["items"]
@@ -175,4 +175,26 @@ async fn compaction_ends_the_past() {
     // The watch cache remembers more than the storage.
     let mut watch = cluster.watch(THINGS, &format!("resourceVersion={before}")).await;
     assert_eq!(watch.take(2).await, ["MODIFIED s1", "MODIFIED s1"]);
+}
+
+async fn events_live_for_an_hour() {
+    let cluster = Cluster::start().await;
+    let events = "/api/v1/namespaces/test/events";
+    let event = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name}, "reason": "Test",
+            "involvedObject": {"kind": "Thing", "name": "a", "namespace": NS}})
+    };
+    for name in ["once", "again"] {
+        cluster.post(events, event(name)).await.expect(201);
+    }
+    let mut watch = cluster.watch(events, "timeoutSeconds=10000").await;
+    assert_eq!(watch.take(2).await, ["ADDED again", "ADDED once"]);
+    host::time::sleep(Duration::from_secs(3000)).await;
+    cluster.patch(&format!("{events}/again"), json!({"count": 2})).await.expect(200);
+    host::time::sleep(Duration::from_secs(601)).await;
+    assert_eq!(names(&cluster.get(events).await.expect(200)), ["again"]);
+    assert_eq!(watch.next_unbounded().await.expect("an event")["type"], "MODIFIED");
+    assert_eq!(watch.next_unbounded().await.expect("an event")["object"]["metadata"]["name"], "once");
+    host::time::sleep(Duration::from_secs(3000)).await;
+    cluster.get(&format!("{events}/again")).await.refused(404, "NotFound");
 }

@@ -91,6 +91,11 @@ async fn grace_only_gets_shorter() {
 
 async fn a_pod_where_nothing_runs_goes_at_once() {
     let cluster = Cluster::start().await;
+    let mut graceless = pod("graceless", Some("n"));
+    graceless["spec"]["terminationGracePeriodSeconds"] = json!(0);
+    cluster.post(PODS, graceless).await.expect(201);
+    cluster.delete(&format!("{PODS}/graceless")).await.expect(200);
+    cluster.get(&format!("{PODS}/graceless")).await.refused(404, "NotFound");
     for (name, node, phase) in [("unscheduled", None, None), ("finished", Some("n"), Some("Succeeded"))] {
         let created = cluster.post(PODS, pod(name, node)).await.expect(201);
         if let Some(phase) = phase {
