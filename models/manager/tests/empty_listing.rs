@@ -1,7 +1,5 @@
 //! A store that lists nothing for a moment, as a mount that is gone does: longhorn#9530.
 
-#![cfg(madsim)]
-
 mod common;
 
 use std::time::Duration;

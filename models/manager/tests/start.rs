@@ -1,10 +1,8 @@
 //! A manager starts in a cluster, registers its webhooks, and serves.
 
-#![cfg(madsim)]
-
 mod common;
 
-use common::{Longhorn, play};
+use common::{Longhorn, fill, play};
 use corral_kube_client::Api;
 use http::Method;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -56,5 +54,23 @@ fn the_default_target_is_there_and_stays() {
         assert_eq!(target.metadata.finalizers, Some(vec!["longhorn.io".to_owned()]));
         let error = targets.delete("default", &Default::default()).await.expect_err("it stays");
         assert!(error.to_string().contains("deleting default backup target is not allowed"), "{error}");
+    });
+}
+
+#[test]
+fn three_managers_share_the_work() {
+    play(4, async {
+        let longhorn = Longhorn::boot_workers("v1.8.0", 3).await;
+        fill::backups(&longhorn.build, "bv", 2).await;
+        longhorn.pull(2).await;
+        let service = "longhorn-backend.longhorn-system.svc:9500";
+        for address in longhorn.manager_addresses().await {
+            // Reached through the service, a manager forwards to itself; the answer links to its own address.
+            let (status, volumes) =
+                longhorn.request_under(service, &address, Method::GET, "/v1/backupvolumes", Value::Null).await;
+            let link = volumes["data"][0]["links"]["self"].as_str().unwrap_or_default();
+            assert_eq!(status, 200, "{volumes}");
+            assert!(link.starts_with(&format!("http://{address}:9500/v1/backupvolumes/bv-")), "{link}");
+        }
     });
 }

@@ -67,16 +67,21 @@ where
 impl Longhorn {
     /// Boots a cluster of one worker, installs this build, and waits until its manager is ready and has its engine image.
     pub async fn boot(tag: &str) -> Longhorn {
+        Self::boot_workers(tag, 1).await
+    }
+
+    /// The same with more workers.
+    pub async fn boot_workers(tag: &str, workers: usize) -> Longhorn {
         let build = Build::parse_tag(tag).expect("a tag of ours");
         let buckets = start_store();
-        let mut spec = ClusterSpec::workers(1).images(images(&build));
+        let mut spec = ClusterSpec::workers(workers).images(images(&build));
         spec.api_server.webhook_scheme = corral_apiserver::WebhookScheme::Http;
         let cluster = Cluster::boot(spec).await;
         let client = Client::new(&cluster.api_address(), ClientOptions::unlimited("test-client")).expect("an address");
         manifest::install(&client, &build).await;
         let longhorn = Longhorn { cluster, client, build, buckets };
         let patience = Patience::new("the node is ready and has its engine image", 300);
-        while !longhorn.is_ready().await {
+        while !longhorn.is_ready(workers).await {
             patience.wait().await;
         }
         longhorn
@@ -127,31 +132,47 @@ impl Longhorn {
         objects.iter().filter(|object| object.key.contains("/backups/backup_")).count()
     }
 
-    /// Sends a request to the Longhorn API of the manager, and gives status and body.
+    /// Sends a request to the Longhorn API of a manager, and gives status and body.
     pub async fn request(&self, method: Method, path: &str, body: Value) -> (u16, Value) {
-        let address = self.manager_address().await;
-        let uri = format!("http://{address}:9500{path}");
+        let address = self.manager_addresses().await.remove(0);
+        self.request_under(&format!("{address}:9500"), &address, method, path, body).await
+    }
+
+    /// The same to the manager at this address, under another host's name.
+    pub async fn request_under(
+        &self,
+        host: &str,
+        address: &str,
+        method: Method,
+        path: &str,
+        body: Value,
+    ) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(format!("http://{address}:9500{path}"));
         let request =
-            Request::builder().method(method).uri(uri).body(host::http::full(body.to_string())).expect("a request");
+            request.header(http::header::HOST, host).body(host::http::full(body.to_string())).expect("a request");
         let response = host::http::Client::new().send(request).await.expect("an answer");
         let status = response.status().as_u16();
         let body = host::http::collect(response.into_body(), 1 << 20).await.expect("a body");
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    async fn manager_address(&self) -> String {
+    /// The addresses of the managers' pods.
+    pub async fn manager_addresses(&self) -> Vec<String> {
         let pods: Api<Pod> = Api::namespaced(&self.client, NAMESPACE);
         let managers = pods.list(&ListParams::default().labels("app=longhorn-manager")).await.expect("pods");
-        let status = managers.items[0].status.as_ref().expect("a status");
-        status.pod_ip.clone().expect("an address")
+        managers.items.into_iter().filter_map(|pod| pod.status?.pod_ip).collect()
     }
 
-    /// Whether the node is ready and the engine image deployed.
-    async fn is_ready(&self) -> bool {
+    /// Whether so many nodes are ready and have the engine image.
+    async fn is_ready(&self, workers: usize) -> bool {
         let nodes: Vec<Node> = self.list().await;
         let images: Vec<EngineImage> = self.list().await;
-        let ready = |node: &Node| node.status.conditions.condition("Ready").status.as_str() == "True";
-        nodes.iter().any(ready) && images.iter().any(|image| image.status.state.as_str() == "deployed")
+        let ready = nodes.iter().filter(|node| node.status.conditions.condition("Ready").status.as_str() == "True");
+        let has_all = |image: &EngineImage| {
+            let deployed = image.status.node_deployment_map.values().filter(|deployed| **deployed).count();
+            image.status.state.as_str() == "deployed" && deployed == workers
+        };
+        ready.count() == workers && images.iter().any(has_all)
     }
 
     /// Whether so many backups, and all volumes, have read the store.
