@@ -4,6 +4,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use corral_core::Nanos;
 
@@ -194,6 +195,12 @@ impl FileData {
         }
     }
 
+    /// Of the pages that a write will touch, those that were zeroed in part and become durable by it, see [`FileData::write_page`].
+    pub(crate) fn becoming_durable(&self, pages: Range<u64>, direct: bool) -> Vec<u64> {
+        let sent = |page: &u64| self.dirty.get(page).is_some_and(|dirty| matches!(dirty.stage, Stage::Sent(_)));
+        self.zeroed.range(pages).copied().filter(|page| direct || sent(page)).collect()
+    }
+
     /// Changes a page or makes it; what it was before, if that is asked for.
     fn overwrite(&mut self, index: u64, from: usize, bytes: &[u8], cached_in: u32, replaces_old: bool) -> Option<Old> {
         match self.pages.entry(index) {
@@ -234,7 +241,9 @@ impl FileData {
 
     /// Frees the pages within a range and zeroes what it cuts of others.
     pub(crate) fn punch(&mut self, offset: u64, len: u64) -> Removed {
-        let end = offset.saturating_add(len).min(self.size.next_multiple_of(PAGE));
+        // ext4 takes the whole last page if the range goes beyond the end of the file.
+        let end = offset.saturating_add(len);
+        let end = if end > self.size { self.size.next_multiple_of(PAGE) } else { end };
         let mut removed = Removed::default();
         if end <= offset {
             return removed;

@@ -33,9 +33,9 @@ impl State {
         }
         let count = self.fitting(number, path, offset, bytes.len() as u64)?;
         let bytes = &bytes[..count as usize];
-        if done.is_some() {
-            self.commit_zeroed(number, offset / PAGE..(offset + count).div_ceil(PAGE), now.kernel);
-        }
+        let pages = offset / PAGE..(offset + count).div_ceil(PAGE);
+        let lasting = self.inode(number).as_file()?.becoming_durable(pages, done.is_some());
+        self.commit_zeroed(number, lasting, now.kernel);
         self.write_pages(number, offset, bytes, done, now)?;
         let sector = u64::from(self.options.sector_bytes);
         let data = self.file_mut(number)?;

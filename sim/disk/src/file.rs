@@ -152,6 +152,11 @@ struct Asked {
 fn open(state: &mut State, path: &str, asked: Asked, now: Moment) -> Outcome<u64> {
     let Asked { options, .. } = asked;
     let creates = options.create || options.create_new;
+    if creates && asked.must_be_directory {
+        // Refused as soon as the directory above is found, whatever the name stands for.
+        state.parent(path)?;
+        return Err(Errno::EISDIR);
+    }
     let inode = match state.lookup(path) {
         Ok(_) if options.create_new => return Err(Errno::EEXIST),
         Ok(inode) => {
@@ -159,9 +164,6 @@ fn open(state: &mut State, path: &str, asked: Asked, now: Moment) -> Outcome<u64
             inode
         }
         Err(Errno::ENOENT) if creates => {
-            if asked.must_be_directory {
-                return Err(Errno::EISDIR);
-            }
             if asked.read_only {
                 return Err(Errno::EROFS);
             }
@@ -182,7 +184,7 @@ fn open_existing(state: &mut State, inode: InodeNumber, path: &str, asked: Asked
         return if options.writes() { Err(Errno::EISDIR) } else { Ok(()) };
     }
     if asked.must_be_directory {
-        return if options.create { Err(Errno::EISDIR) } else { Err(Errno::ENOTDIR) };
+        return Err(Errno::ENOTDIR);
     }
     if options.writes() {
         if asked.read_only {
@@ -476,6 +478,9 @@ impl File {
     /// # Errors
     /// EBADF if not open for writing, EINVAL for an empty or impossible range, EROFS, EIO.
     pub async fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Err(Errno::EINVAL.into());
+        }
         if !self.options.writes() {
             return Err(Errno::EBADF.into());
         }

@@ -14,7 +14,7 @@ use crate::inode::Metadata;
 use crate::mounts::{Location, Mounts};
 use crate::names::DirEntry;
 use crate::registry::{Disks, disks};
-use crate::state::Space;
+use crate::state::{Space, State};
 
 /// The calling process and what it sees.
 pub(crate) struct View {
@@ -92,7 +92,7 @@ pub async fn create_dir_with_mode(path: impl AsRef<Path>, mode: u32) -> io::Resu
     }
     let (path, read_only) = (location.path.as_str(), location.read_only);
     let access = if read_only { Access::Look } else { Access::Create };
-    let create = |state: &mut crate::state::State, now| match state.lookup(path) {
+    let create = |state: &mut State, now| match state.lookup(path) {
         Ok(_) => Err(Errno::EEXIST),
         Err(Errno::ENOENT) if read_only => Err(Errno::EROFS),
         _ => state.create_directory(path, mode, now).map(drop),
@@ -143,7 +143,7 @@ pub async fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
     }
     writable(&location)?;
     let (path, must_be_directory) = (location.path.as_str(), location.must_be_directory);
-    let remove = |state: &mut crate::state::State, now| state.remove_file(path, must_be_directory, now);
+    let remove = |state: &mut State, now| state.remove_file(path, must_be_directory, now);
     location.disk.operate(Operation::RemoveFile, [path; 2], Access::Change, remove).await
 }
 
@@ -159,7 +159,7 @@ pub async fn remove_dir(path: impl AsRef<Path>) -> io::Result<()> {
     }
     writable(&location)?;
     let path = location.path.as_str();
-    let remove = |state: &mut crate::state::State, now| state.remove_directory(path, now);
+    let remove = |state: &mut State, now| state.remove_directory(path, now);
     location.disk.operate(Operation::RemoveDirectory, [path; 2], Access::Change, remove).await
 }
 
@@ -208,7 +208,7 @@ pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<
     writable(&from)?;
     let must_be_directory = from.must_be_directory || to.must_be_directory;
     let (old, new) = (from.path.as_str(), to.path.as_str());
-    let rename = |state: &mut crate::state::State, now| state.rename(old, new, must_be_directory, now);
+    let rename = |state: &mut State, now| state.rename(old, new, must_be_directory, now);
     from.disk.operate(Operation::Rename, [old, new], Access::Change, rename).await
 }
 
@@ -232,12 +232,7 @@ pub async fn hard_link(original: impl AsRef<Path>, link: impl AsRef<Path>) -> io
     writable(&link)?;
     let (old, new) = (original.path.as_str(), link.path.as_str());
     let must_be_directory = link.must_be_directory;
-    let add = |state: &mut crate::state::State, now| {
-        if must_be_directory && state.lookup(new).is_err() {
-            return Err(Errno::ENOENT);
-        }
-        state.hard_link(old, new, now)
-    };
+    let add = |state: &mut State, now| state.hard_link(old, new, must_be_directory, now);
     link.disk.operate(Operation::Link, [old, new], Access::Create, add).await
 }
 
@@ -249,7 +244,7 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
     let view = view();
     let location = view.mounts.resolve(text(path.as_ref())?)?;
     let (path, must_be_directory) = (location.path.as_str(), location.must_be_directory);
-    let stat = |state: &mut crate::state::State, _| {
+    let stat = |state: &mut State, _| {
         let number = state.lookup(path)?;
         let metadata = state.inode(number).metadata(number);
         if must_be_directory && !metadata.is_dir { Err(Errno::ENOTDIR) } else { Ok(metadata) }
@@ -277,7 +272,7 @@ pub async fn read_dir(path: impl AsRef<Path>) -> io::Result<Vec<DirEntry>> {
     let view = view();
     let location = view.mounts.resolve(text(path.as_ref())?)?;
     let path = location.path.as_str();
-    let list = |state: &mut crate::state::State, _| state.list(state.lookup(path)?);
+    let list = |state: &mut State, _| state.list(state.lookup(path)?);
     location.disk.operate(Operation::List, [path; 2], Access::Read, list).await
 }
 
@@ -301,6 +296,6 @@ pub async fn space(path: impl AsRef<Path>) -> io::Result<Space> {
     let view = view();
     let location = view.mounts.resolve(text(path.as_ref())?)?;
     let path = location.path.as_str();
-    let room = |state: &mut crate::state::State, _| state.lookup(path).map(|_| state.space());
+    let room = |state: &mut State, _| state.lookup(path).map(|_| state.space());
     location.disk.operate(Operation::Stat, [path; 2], Access::Look, room).await
 }

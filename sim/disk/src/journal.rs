@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use corral_core::Nanos;
 
-use crate::content::{Removed, Stage};
+use crate::content::{Dirty, FileData, Removed, Stage};
 use crate::fault::FaultKind;
 use crate::inode::{InodeNumber, Kind, Times};
 use crate::state::{Moment, State};
@@ -202,6 +202,7 @@ impl State {
 
     /// Direct writes that were done by this time are on the medium.
     fn flush_device(&mut self, at: Nanos) {
+        self.flushed_until = self.flushed_until.max(at);
         while let Some(&(done, number, page)) = self.sent_notes.first()
             && done <= at
         {
@@ -220,7 +221,7 @@ impl State {
             return;
         }
         let Ok(data) = self.inode(number).as_file() else { return };
-        let since = |dirty: &crate::content::Dirty| dirty.stage == Stage::Cached;
+        let since = |dirty: &Dirty| dirty.stage == Stage::Cached;
         let cached: Vec<u64> = data.dirty.iter().filter(|(_, dirty)| since(dirty)).map(|(&page, _)| page).collect();
         if cached.is_empty() {
             return;
@@ -235,10 +236,13 @@ impl State {
     /// What fsync promises when it returns: the pages dirtied until it was called, the size and the journal as they were then.
     pub(crate) fn synced(&mut self, number: InodeNumber, size: SyncedSize, called_at: Nanos, upto: u64) {
         let mut upto = upto;
-        if let Kind::File(data) = &mut self.inode_mut(number).kind {
+        if let Kind::File(data) = &self.inode(number).kind {
             upto = upto.max(data.flush_sequence);
-            let done = |dirty: &crate::content::Dirty| dirty.since <= called_at && dirty.stage == Stage::Cached;
-            let pages: Vec<u64> = data.dirty.iter().filter(|(_, dirty)| done(dirty)).map(|(&page, _)| page).collect();
+            let written = |dirty: &Dirty| dirty.since <= called_at && dirty.stage == Stage::Cached;
+            let pages: Vec<u64> =
+                data.dirty.iter().filter(|(_, dirty)| written(dirty)).map(|(&page, _)| page).collect();
+            self.commit_zeroed(number, pages.iter().copied(), called_at);
+            let data = self.file_mut(number).expect("a file, as seen above");
             pages.into_iter().for_each(|page| data.clean(page));
         }
         self.keep_size(number, size, upto);
@@ -317,7 +321,7 @@ impl State {
         }
     }
 
-    fn undo_in_file(&mut self, number: InodeNumber, undo: impl FnOnce(&mut crate::content::FileData)) {
+    fn undo_in_file(&mut self, number: InodeNumber, undo: impl FnOnce(&mut FileData)) {
         if let Some(Kind::File(data)) = self.inodes.get_mut(&number).map(|inode| &mut inode.kind) {
             undo(data);
         }

@@ -6,7 +6,7 @@ use crate::block::PAGE;
 use crate::errno::{Errno, Outcome};
 use crate::inode::{Directory, Inode, InodeNumber, Kind, ROOT, Times};
 use crate::journal::Change;
-use crate::path::{is_within, names, split};
+use crate::path::{NAME_LIMIT, is_within, names, split};
 use crate::state::{Moment, State};
 
 /// One name in a directory.
@@ -23,13 +23,11 @@ pub struct DirEntry {
 impl State {
     /// The inode of a normal path.
     pub(crate) fn lookup(&self, path: &str) -> Outcome<InodeNumber> {
-        names(path).try_fold(ROOT, |number, name| {
-            self.inode(number).as_directory()?.entries.get(name).copied().ok_or(Errno::ENOENT)
-        })
+        names(path).try_fold(ROOT, |number, name| self.entry(number, name)?.ok_or(Errno::ENOENT))
     }
 
     /// The directory that holds the last name of a path, and that name; none for the root.
-    fn parent<'a>(&self, path: &'a str) -> Outcome<Option<(InodeNumber, &'a str)>> {
+    pub(crate) fn parent<'a>(&self, path: &'a str) -> Outcome<Option<(InodeNumber, &'a str)>> {
         let Some((parent, name)) = split(path) else { return Ok(None) };
         let number = self.lookup(parent)?;
         self.inode(number).as_directory()?;
@@ -64,7 +62,11 @@ impl State {
     }
 
     fn entry(&self, parent: InodeNumber, name: &str) -> Outcome<Option<InodeNumber>> {
-        Ok(self.inode(parent).as_directory()?.entries.get(name).copied())
+        let directory = self.inode(parent).as_directory()?;
+        if name.len() > NAME_LIMIT {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        Ok(directory.entries.get(name).copied())
     }
 
     /// A new name for an inode, with its journal entry and times.
@@ -102,12 +104,15 @@ impl State {
         Ok(inode)
     }
 
-    /// A second name for a file.
-    pub(crate) fn hard_link(&mut self, from: &str, to: &str, now: Moment) -> Outcome<()> {
+    /// A second name for a file; ENOENT for one that would have to be a directory's.
+    pub(crate) fn hard_link(&mut self, from: &str, to: &str, must_be_directory: bool, now: Moment) -> Outcome<()> {
         let inode = self.lookup(from)?;
         let Some((parent, name)) = self.parent(to)? else { return Err(Errno::EEXIST) };
         if self.entry(parent, name)?.is_some() {
             return Err(Errno::EEXIST);
+        }
+        if must_be_directory {
+            return Err(Errno::ENOENT);
         }
         if self.inode(inode).is_directory() {
             return Err(Errno::EPERM);
@@ -160,6 +165,7 @@ impl State {
             return Err(Errno::EBUSY);
         };
         let inode = self.entry(from_parent, from_name)?.ok_or(Errno::ENOENT)?;
+        let replaced = self.entry(to_parent, to_name)?;
         let is_directory = self.inode(inode).is_directory();
         if must_be_directory && !is_directory {
             return Err(Errno::ENOTDIR);
@@ -170,7 +176,6 @@ impl State {
         if from != to && is_within(from, to) {
             return Err(Errno::ENOTEMPTY);
         }
-        let replaced = self.entry(to_parent, to_name)?;
         if replaced == Some(inode) {
             return Ok(());
         }

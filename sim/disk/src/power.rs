@@ -56,9 +56,12 @@ impl State {
         let mut summary = CutSummary::default();
         self.cut_journal(mood, &mut random, &mut summary);
         self.inodes.retain(|_, inode| inode.links > 0);
+        let flushed_until = self.flushed_until;
         for inode in self.inodes.values_mut() {
             (inode.opens, inode.retained, inode.released) = (0, 0, false);
             if let Kind::File(data) = &mut inode.kind {
+                // What a lost truncation had taken out of sight had arrived all the same.
+                data.dirty.retain(|_, dirty| !matches!(dirty.stage, Stage::Sent(done) if done <= flushed_until));
                 cut_file(data, mood, &self.options, &mut random, &mut summary);
             }
         }

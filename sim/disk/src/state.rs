@@ -65,6 +65,8 @@ pub(crate) struct State {
     /// Pages sent to the device, by the time they are there.
     pub(crate) sent_notes: BTreeSet<DirtyNote>,
     pub(crate) notes_limit: usize,
+    /// Direct writes that were done by then are on the medium.
+    pub(crate) flushed_until: Nanos,
     pub(crate) handles: BTreeMap<u64, Handle>,
     next_handle: u64,
     pub(crate) faults: BTreeMap<FaultId, FaultRule>,
@@ -98,6 +100,7 @@ impl State {
             cached_notes: VecDeque::new(),
             sent_notes: BTreeSet::new(),
             notes_limit: 0,
+            flushed_until: Nanos::ZERO,
             handles: BTreeMap::new(),
             next_handle: 0,
             faults: BTreeMap::new(),

@@ -17,7 +17,7 @@ where
     let mut counts = BTreeMap::new();
     for seed in 0..100 {
         let body = body.clone();
-        *counts.entry(with_disk(seed, options.clone(), move |bench| body(bench))).or_default() += 1;
+        *counts.entry(with_disk(seed, options.clone(), body)).or_default() += 1;
     }
     counts
 }
