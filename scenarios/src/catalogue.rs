@@ -31,13 +31,13 @@ impl Catalogue for Longhorn {
 /// The releases, with what each has of the table of defects.
 pub fn releases() -> Vec<(String, String)> {
     let line = |release: &Release| {
-        let recorded: Vec<&str> = TABLE
-            .iter()
-            .filter(|record| release.published_with(record))
-            .map(|record| record.id)
-            .collect();
+        let recorded: Vec<&str> =
+            TABLE.iter().filter(|record| release.published_with(record)).map(|record| record.id).collect();
         let default = if *release == Release::DEFAULT { " (default)" } else { "" };
-        (format!("{release}{default}"), format!("recorded defects: {}", if recorded.is_empty() { "none".into() } else { recorded.join(", ") }))
+        (
+            format!("{release}{default}"),
+            format!("recorded defects: {}", if recorded.is_empty() { "none".into() } else { recorded.join(", ") }),
+        )
     };
     Release::ALL.iter().map(line).collect()
 }

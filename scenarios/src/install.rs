@@ -94,9 +94,14 @@ pub fn manifest(build: &Build) -> Vec<Value> {
         }),
         namespaced("v1", "ServiceAccount", "longhorn-service-account", json!({})),
         namespaced("v1", "ConfigMap", "longhorn-default-resource", json!({ "data": { "default-resource.yaml": "" } })),
-        namespaced("v1", "ConfigMap", "longhorn-default-setting", json!({
-            "data": { "default-setting.yaml": "priority-class: longhorn-critical\ndisable-revision-counter: true\n" }
-        })),
+        namespaced(
+            "v1",
+            "ConfigMap",
+            "longhorn-default-setting",
+            json!({
+                "data": { "default-setting.yaml": "priority-class: longhorn-critical\ndisable-revision-counter: true\n" }
+            }),
+        ),
     ];
     let definitions = crds::all(build.release()).into_iter();
     objects.extend(definitions.map(|definition| serde_json::to_value(definition).expect("a definition of ours")));
@@ -147,7 +152,8 @@ fn service(name: &str, selector: (&str, &str), port: (&str, u16)) -> Value {
 }
 
 fn manager_daemon_set(images: &ImageNames) -> Value {
-    let from_field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
+    let from_field =
+        |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
     let port = |name: &str, number: u16| json!({ "name": name, "containerPort": number });
     let manager = json!({
         "name": "longhorn-manager",

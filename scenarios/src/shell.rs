@@ -188,7 +188,13 @@ mod tests {
                        echo installed; fi && ls FOLDER/data/longhorn";
         assert_eq!(status_of(folder.path(), install), 0);
         assert_eq!(std::fs::read(&installed).unwrap(), b"binary");
-        assert_eq!(status_of(folder.path(), "trap 'rm FOLDER/data/longhorn* && echo cleaned up' EXIT && ls FOLDER/data/longhorn"), 0);
+        assert_eq!(
+            status_of(
+                folder.path(),
+                "trap 'rm FOLDER/data/longhorn* && echo cleaned up' EXIT && ls FOLDER/data/longhorn"
+            ),
+            0
+        );
         assert!(!installed.exists());
         assert_eq!(status_of(folder.path(), "ls FOLDER/data/longhorn && echo there"), 2);
     }

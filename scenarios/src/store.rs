@@ -85,10 +85,14 @@ pub fn secret() -> Value {
 
 /// What a process outside needs to reach the store.
 pub fn credentials() -> Credentials {
-    [("AWS_ACCESS_KEY_ID", "key".to_owned()), ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()), ("AWS_ENDPOINTS", endpoint())]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+    [
+        ("AWS_ACCESS_KEY_ID", "key".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+        ("AWS_ENDPOINTS", endpoint()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }
 
 /// Points Longhorn at the store: by settings up to v1.7.2, by the default BackupTarget from v1.8.0 on.

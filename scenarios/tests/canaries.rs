@@ -6,7 +6,9 @@ use corral_cluster::ClusterSpec;
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use corral_object_store::BucketStore;
 use corral_scenarios::install::create;
-use corral_scenarios::oracles::{ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver};
+use corral_scenarios::oracles::{
+    ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
+};
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use longhorn_api::{Backup, DEFAULT_NAMESPACE, Release, crds};
 use serde_json::json;
@@ -49,7 +51,12 @@ impl Scenario for Canary {
         let play = self.play;
         Box::pin(async move {
             let client = Client::new(&stage.cluster().api_address(), ClientOptions::unlimited("canary")).unwrap();
-            create(&client, json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": DEFAULT_NAMESPACE } })).await.unwrap();
+            create(
+                &client,
+                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": DEFAULT_NAMESPACE } }),
+            )
+            .await
+            .unwrap();
             for definition in crds::all(Release::V1_8_0) {
                 create(&client, serde_json::to_value(definition).unwrap()).await.unwrap();
             }

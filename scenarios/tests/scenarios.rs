@@ -28,7 +28,9 @@ fn chosen() -> Result<Chosen, String> {
         if path.extension().is_some_and(|extension| extension == "toml") {
             let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a checkout");
             let path = if path.exists() { path.to_owned() } else { root.join(path) };
-            return SeedFile::load(&path, catalogue()).map(|file| Chosen::File(Box::new(file))).map_err(|error| error.to_string());
+            return SeedFile::load(&path, catalogue())
+                .map(|file| Chosen::File(Box::new(file)))
+                .map_err(|error| error.to_string());
         }
         return seed::parse(&text).map(Chosen::Seeds).map_err(|error| format!("SEED: {error}"));
     }
@@ -46,7 +48,12 @@ fn run(scenario: &str, test: &str) {
             let found = catalogue().scenario(scenario).expect("it is there");
             let arm = Arm::default();
             let verdict = corral_world::run(found, &arm, seed, None, RunOptions::default()).expect("a plan of its own");
-            expect_none(&verdict, test, &seed.to_string(), &format!("corral run {scenario} --seed {seed} {}", arm.options()));
+            expect_none(
+                &verdict,
+                test,
+                &seed.to_string(),
+                &format!("corral run {scenario} --seed {seed} {}", arm.options()),
+            );
         }),
         Ok(Chosen::File(file)) if file.scenario == scenario => replay(&file, test),
         Ok(Chosen::File(_)) => {}
@@ -58,23 +65,36 @@ fn replay(file: &SeedFile, test: &str) {
     let scenario = catalogue().scenario(&file.scenario).expect("checked when it was loaded");
     let path = std::env::var_os("SEED").unwrap_or_default().to_string_lossy().into_owned();
     for arm in &file.passes {
-        let verdict = corral_world::run(scenario.clone(), arm, file.seed, Some(file.plan()), RunOptions::default()).expect("checked");
+        let verdict = corral_world::run(scenario.clone(), arm, file.seed, Some(file.plan()), RunOptions::default())
+            .expect("checked");
         expect_none(&verdict, test, &path, &format!("corral replay {path}"));
     }
     for arm in &file.fails {
-        let verdict = corral_world::run(scenario.clone(), arm, file.seed, Some(file.plan()), RunOptions::default()).expect("checked");
-        let shown = verdict.violations.iter().any(|found| found.oracle == file.expect.oracle && found.signature == file.expect.signature);
-        assert!(shown, "{arm}: faded, the violation does not show\n{}", reproduction(test, &path, &format!("corral replay {path}")));
+        let verdict = corral_world::run(scenario.clone(), arm, file.seed, Some(file.plan()), RunOptions::default())
+            .expect("checked");
+        let shown = verdict
+            .violations
+            .iter()
+            .any(|found| found.oracle == file.expect.oracle && found.signature == file.expect.signature);
+        assert!(
+            shown,
+            "{arm}: faded, the violation does not show\n{}",
+            reproduction(test, &path, &format!("corral replay {path}"))
+        );
     }
 }
 
 fn expect_none(verdict: &Verdict, test: &str, seed: &str, command: &str) {
-    let damage: Vec<String> = verdict.violations.iter().map(|found| format!("{} {}: {}", found.at, found.oracle, found.detail)).collect();
+    let damage: Vec<String> =
+        verdict.violations.iter().map(|found| format!("{} {}: {}", found.at, found.oracle, found.detail)).collect();
     assert!(verdict.passed(), "{}\n{}", damage.join("\n"), reproduction(test, seed, command));
 }
 
 fn reproduction(test: &str, seed: &str, command: &str) -> String {
-    format!("reproduce:\n  SEED={seed} cargo test -p corral-scenarios --test scenarios {test}\n  {}", command.trim_end())
+    format!(
+        "reproduce:\n  SEED={seed} cargo test -p corral-scenarios --test scenarios {test}\n  {}",
+        command.trim_end()
+    )
 }
 
 #[test]

@@ -57,7 +57,9 @@ fn rooms_import_only_whom_they_may() {
 
 #[test]
 fn the_rule_forbids_what_it_should() {
-    for (from, to) in [("sim/core", "sim/net"), ("models/manager", "sim/net"), ("sim/world", "models/api"), ("reports", "sim/world")] {
+    for (from, to) in
+        [("sim/core", "sim/net"), ("models/manager", "sim/net"), ("sim/world", "models/api"), ("reports", "sim/world")]
+    {
         assert!(!allowed(from, to), "{from} -> {to}");
     }
     for (from, to) in [("models/manager", "sim/host"), ("sim/world", "sim/core"), ("scenarios", "models/api")] {
@@ -69,7 +71,8 @@ fn the_rule_forbids_what_it_should() {
 fn there_is_one_binary() {
     let metadata = metadata();
     let packages = metadata.workspace_packages();
-    let binaries: Vec<_> = packages.iter().flat_map(|package| package.targets.iter().filter(|target| target.is_bin())).collect();
+    let binaries: Vec<_> =
+        packages.iter().flat_map(|package| package.targets.iter().filter(|target| target.is_bin())).collect();
     assert_eq!(binaries.len(), 1, "{binaries:?}");
 }
 
@@ -86,7 +89,8 @@ const BANNED: &[(&str, &str)] = &[
 fn linked(metadata: &cargo_metadata::Metadata, start: &str) -> BTreeSet<(PackageId, PackageId)> {
     let resolve = metadata.resolve.as_ref().expect("a resolved graph");
     let nodes: BTreeMap<_, _> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();
-    let first = metadata.packages.iter().find(|package| package.name.as_str() == start).expect("our package").id.clone();
+    let first =
+        metadata.packages.iter().find(|package| package.name.as_str() == start).expect("our package").id.clone();
     let (mut waiting, mut edges, mut seen) = (vec![first], BTreeSet::new(), BTreeSet::new());
     while let Some(id) = waiting.pop() {
         if !seen.insert(id.clone()) {
@@ -136,7 +140,13 @@ fn complain(wrong: Vec<String>) {
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    complain(sources().iter().filter(|(_, text)| !text.starts_with("//!")).map(|(path, _)| format!("{}: no //! header", path.display())).collect());
+    complain(
+        sources()
+            .iter()
+            .filter(|(_, text)| !text.starts_with("//!"))
+            .map(|(path, _)| format!("{}: no //! header", path.display()))
+            .collect(),
+    );
 }
 
 #[test]
@@ -148,21 +158,41 @@ fn every_select_is_biased() {
         calls.filter(|rest| !rest.starts_with("biased;")).count()
     };
     assert_eq!(unbiased(&format!("{call} a = b => {{}} }} {call} biased; c = d => {{}} }}")), 1);
-    complain(sources().iter().filter(|(_, text)| unbiased(text) > 0).map(|(path, _)| format!("{}: a select without biased;", path.display())).collect());
+    complain(
+        sources()
+            .iter()
+            .filter(|(_, text)| unbiased(text) > 0)
+            .map(|(path, _)| format!("{}: a select without biased;", path.display()))
+            .collect(),
+    );
 }
 
 #[test]
 fn the_world_does_not_leak_into_what_runs_in_it() {
     let leak = concat!("cfg(", "madsim)");
     let outside = |path: &Path| !path.starts_with(root().join("sim"));
-    complain(sources().iter().filter(|(path, text)| outside(path) && text.contains(leak)).map(|(path, _)| format!("{}: {leak}", path.display())).collect());
+    complain(
+        sources()
+            .iter()
+            .filter(|(path, text)| outside(path) && text.contains(leak))
+            .map(|(path, _)| format!("{}: {leak}", path.display()))
+            .collect(),
+    );
 }
 
 #[test]
 fn nothing_is_left_undone_in_the_code() {
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("unimplemented", "!("), concat!("todo", "!("), concat!("#[ign", "ore")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("unimplemented", "!("),
+        concat!("todo", "!("),
+        concat!("#[ign", "ore"),
+    ];
     let marked = |text: &str| marks.iter().find(|mark| text.contains(**mark)).copied();
-    complain(sources().iter().filter_map(|(path, text)| Some(format!("{}: {}", path.display(), marked(text)?))).collect());
+    complain(
+        sources().iter().filter_map(|(path, text)| Some(format!("{}: {}", path.display(), marked(text)?))).collect(),
+    );
 }
 
 #[test]
@@ -173,5 +203,10 @@ fn nobody_passes_by_the_host_to_start_a_task() {
         let hit = bare.iter().find(|call| text.replace("tokio_real::", "real::").contains(**call)).copied();
         hit.filter(|_| !allowed.contains(&path.to_owned()))
     };
-    complain(sources().iter().filter_map(|(path, text)| Some(format!("{}: {}", path.display(), found(path, text)?))).collect());
+    complain(
+        sources()
+            .iter()
+            .filter_map(|(path, text)| Some(format!("{}: {}", path.display(), found(path, text)?)))
+            .collect(),
+    );
 }

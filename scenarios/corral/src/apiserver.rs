@@ -17,7 +17,8 @@ pub fn serve(options: &ApiserverOptions) -> Done {
         )));
     }
     host::real::block_on(async {
-        let listener = TcpListener::bind(address).await.map_err(|error| Refused::new(format!("--listen {address}: {error}")))?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| Refused::new(format!("--listen {address}: {error}")))?;
         let bound = listener.local_addr().map_err(Refused::new)?;
         let server = Server::new(
             Store::new(HistoryOptions::default()),

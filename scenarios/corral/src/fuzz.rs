@@ -63,7 +63,8 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     }
     if let (Some(mut file), Some(path)) = (digests, &options.digests) {
         for ((scenario, seed), digest) in &summary.digests {
-            writeln!(file, "{scenario} {seed} {digest}").map_err(|error| Refused::path(path, "cannot be written", error))?;
+            writeln!(file, "{scenario} {seed} {digest}")
+                .map_err(|error| Refused::path(path, "cannot be written", error))?;
         }
     }
     Ok(match (summary.stuck, summary.groups.is_empty()) {
@@ -88,7 +89,8 @@ impl Shown {
             (false, Some(total)) => ProgressBar::new(total),
             (false, None) => ProgressBar::new_spinner(),
         };
-        let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}").expect("a constant template");
+        let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}")
+            .expect("a constant template");
         bar.set_style(style);
         Shown { bar, plain, total }
     }
@@ -117,7 +119,9 @@ impl Shown {
 
 fn report(summary: &Summary, took: Duration, arm: &Arm) -> String {
     let per_hour = summary.runs as f64 / took.as_secs_f64().max(0.001) * 3600.0;
-    let at = |part: usize| summary.run_times_us.get(summary.run_times_us.len() * part / 100).copied().unwrap_or(0) as f64 / 1000.0;
+    let at = |part: usize| {
+        summary.run_times_us.get(summary.run_times_us.len() * part / 100).copied().unwrap_or(0) as f64 / 1000.0
+    };
     let mut text = format!(
         "{arm}: {} runs in {:.1} s ({per_hour:.0} seeds an hour; median {:.0} ms, p99 {:.0} ms), {} s simulated, {} events\n",
         summary.runs,

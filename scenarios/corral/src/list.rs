@@ -18,7 +18,9 @@ pub fn list(what: Listing) -> Done {
             .collect(),
         Listing::Probes => scenarios
             .iter()
-            .flat_map(|scenario| scenario.probes().into_iter().map(|probe| row(&[probe.name, scenario.name(), probe.about])))
+            .flat_map(|scenario| {
+                scenario.probes().into_iter().map(|probe| row(&[probe.name, scenario.name(), probe.about]))
+            })
             .collect(),
         Listing::Faults => corral_world::FAULT_MENU.iter().map(|(name, about)| row(&[name, about])).collect(),
         Listing::Releases => corral_scenarios::releases().into_iter().map(|(name, about)| vec![name, about]).collect(),
@@ -27,7 +29,8 @@ pub fn list(what: Listing) -> Done {
             .iter()
             .flat_map(|scenario| {
                 let rows = scenario.parameters().iter();
-                rows.map(|parameter| row(&[scenario.name(), parameter.key, parameter.default, parameter.about])).collect::<Vec<_>>()
+                rows.map(|parameter| row(&[scenario.name(), parameter.key, parameter.default, parameter.about]))
+                    .collect::<Vec<_>>()
             })
             .collect(),
     };

@@ -35,7 +35,13 @@ pub fn replay(options: &ReplayOptions) -> Done {
                     format!("{}, {arm}:\n  {} {}: {}", name_of(path), found.at, found.oracle, found.detail)
                 }));
             } else {
-                let reproduce = format!("  reproduce: corral run {} --seed {} {} --plan {}", file.scenario, file.seed, arm.options(), path.display());
+                let reproduce = format!(
+                    "  reproduce: corral run {} --seed {} {} --plan {}",
+                    file.scenario,
+                    file.seed,
+                    arm.options(),
+                    path.display()
+                );
                 notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
             }
             if finding.is_bad() {
@@ -79,7 +85,9 @@ impl Finding {
     fn story(&self, file: &SeedFile) -> String {
         match self {
             Finding::AsExpected => String::new(),
-            Finding::Faded(why) => format!("faded: {why}; expected was {}: {}", file.expect.oracle, file.expect.signature),
+            Finding::Faded(why) => {
+                format!("faded: {why}; expected was {}: {}", file.expect.oracle, file.expect.signature)
+            }
             Finding::Other(what) => format!("a failure of its own: {what}"),
         }
     }
@@ -127,7 +135,8 @@ fn name_of(path: &Path) -> String {
 
 /// All seed files of a folder, by name.
 fn all_seed_files(folder: &Path) -> Result<Vec<PathBuf>, Refused> {
-    let refuse = |error| Refused::path(folder, "cannot be read (run corral in the checkout, or name seed files)", error);
+    let refuse =
+        |error| Refused::path(folder, "cannot be read (run corral in the checkout, or name seed files)", error);
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();

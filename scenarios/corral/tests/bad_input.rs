@@ -88,7 +88,10 @@ fn seed_files_are_refused_with_file_and_line() {
     refused(&RIGHT.replace("backups = 1", "backups = 0"), &["backups = 0", "1 to 100"]);
     refused(&RIGHT.replace("fill-store", "fill-stores"), &["unknown variant `fill-stores`", "fill-store"]);
     refused(&format!("{RIGHT}[[fault]]\ndo = {{ slow-stor = {{}} }}\n"), &["unknown variant `slow-stor`"]);
-    refused(&format!("{RIGHT}[[fault]]\ndo = {{ freeze = {{ for = \"1s\", machine = \"worker-2\" }} }}\n"), &["unknown machine \"worker-2\"", "worker-1"]);
+    refused(
+        &format!("{RIGHT}[[fault]]\ndo = {{ freeze = {{ for = \"1s\", machine = \"worker-2\" }} }}\n"),
+        &["unknown machine \"worker-2\"", "worker-1"],
+    );
     expect(&["replay", "no/such/file.toml"], &["no/such/file.toml", "cannot be read"]);
 }
 
@@ -123,8 +126,11 @@ fn a_plan_can_be_printed_and_run_again() {
     let printed = corral(&[&["run", "backup-cleanup", "--seed", "5", "--print-plan"], arm.as_slice()].concat());
     let path = folder.path().join("plan.toml");
     std::fs::write(&path, &printed.stdout).unwrap();
-    let digest = |output: Output| String::from_utf8(output.stdout).unwrap().split("digest ").nth(1).unwrap()[..32].to_owned();
+    let digest =
+        |output: Output| String::from_utf8(output.stdout).unwrap().split("digest ").nth(1).unwrap()[..32].to_owned();
     let expanded = digest(corral(&[&["run", "backup-cleanup", "--seed", "5", "--twice"], arm.as_slice()].concat()));
-    let planned = digest(corral(&[&["run", "backup-cleanup", "--seed", "5", "--plan", path.to_str().unwrap()], arm.as_slice()].concat()));
+    let planned = digest(corral(
+        &[&["run", "backup-cleanup", "--seed", "5", "--plan", path.to_str().unwrap()], arm.as_slice()].concat(),
+    ));
     assert_eq!(expanded, planned);
 }

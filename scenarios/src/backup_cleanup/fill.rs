@@ -31,11 +31,17 @@ impl SnapshotReader for Synthetic {
         async { Ok(()) }.boxed()
     }
 
-    fn compare<'a>(&'a self, snapshot: &'a str, _older: Option<&'a str>, block_size: i64) -> BoxFuture<'a, Result<Vec<Extent>>> {
+    fn compare<'a>(
+        &'a self,
+        snapshot: &'a str,
+        _older: Option<&'a str>,
+        block_size: i64,
+    ) -> BoxFuture<'a, Result<Vec<Extent>>> {
         // Each snapshot rewrites the next few blocks, round and round.
         let first = number_of(snapshot) * self.changed_blocks;
         let blocks = VOLUME_BYTES / block_size;
-        let mut offsets: Vec<i64> = (first..first + self.changed_blocks).map(|block| block % blocks * block_size).collect();
+        let mut offsets: Vec<i64> =
+            (first..first + self.changed_blocks).map(|block| block % blocks * block_size).collect();
         offsets.sort_unstable();
         offsets.dedup();
         async move { Ok(offsets.into_iter().map(|offset| Extent { offset, size: block_size }).collect()) }.boxed()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use corral_core::random::Stream;
 use corral_world::text::{self, duration};
-use corral_world::{Arm, Parameter, Plan, PlannedFault, Trigger, TriggerEvent};
+use corral_world::{Arm, Parameter, Plan, PlannedFault, Trigger};
 use serde::{Deserialize, Serialize};
 
 /// What the cluster is like.
@@ -90,13 +90,33 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8" },
     Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100" },
     Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
-    Parameter { key: "api-percent", default: "50 to 400", about: "API server's time for a request in percent of an idle one" },
-    Parameter { key: "age", default: "60s to 300s", about: "how long Longhorn has been running when the client begins" },
+    Parameter {
+        key: "api-percent",
+        default: "50 to 400",
+        about: "API server's time for a request in percent of an idle one",
+    },
+    Parameter {
+        key: "age",
+        default: "60s to 300s",
+        about: "how long Longhorn has been running when the client begins",
+    },
     Parameter { key: "store-latency", default: "1ms to 20ms", about: "time of an object store operation" },
     Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10" },
-    Parameter { key: "lock-wait", default: "2s", about: "how long the backup store's lock waits before it looks for others" },
-    Parameter { key: "collector-delay", default: "real", about: "real, or 0s: the garbage collector acts at once and without its client limit" },
-    Parameter { key: "client-delay", default: "real", about: "real, or 0s: the client's requests take no time on the way" },
+    Parameter {
+        key: "lock-wait",
+        default: "2s",
+        about: "how long the backup store's lock waits before it looks for others",
+    },
+    Parameter {
+        key: "collector-delay",
+        default: "real",
+        about: "real, or 0s: the garbage collector acts at once and without its client limit",
+    },
+    Parameter {
+        key: "client-delay",
+        default: "real",
+        about: "real, or 0s: the client's requests take no time on the way",
+    },
     Parameter { key: "pull", default: "true", about: "true, or false: the store's backups are never synchronised" },
 ];
 
@@ -126,7 +146,8 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     }
     duration_of(arm, "lock-wait")?;
     let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
-    let (network, api, store, age) = (scale(&mut random), scale(&mut random), random.between(1, 20), random.between(60, 300));
+    let (network, api, store, age) =
+        (scale(&mut random), scale(&mut random), random.between(1, 20), random.between(60, 300));
     let cluster = ClusterTable {
         machines: number(arm, "machines", 1, 5, || random.between(1, 3))? as u32,
         network_percent: number(arm, "network-percent", 1, 100_000, || network)?,
@@ -150,7 +171,10 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let faults = (0..count).map(|_| fault(&mut random)).collect();
     Ok(Plan {
         cluster: toml::Table::try_from(&cluster).expect("a table of numbers"),
-        steps: steps.iter().map(|action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") }).collect(),
+        steps: steps
+            .iter()
+            .map(|action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") })
+            .collect(),
         faults,
     })
 }
@@ -160,17 +184,19 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
 fn fault(random: &mut Stream) -> PlannedFault {
     use corral_world::Fault;
     let lasts = random.duration(Duration::from_secs(2), Duration::from_secs(30));
-    let extra = |random: &mut Stream, low, high| random.duration(Duration::from_millis(low), Duration::from_millis(high));
+    let extra =
+        |random: &mut Stream, low, high| random.duration(Duration::from_millis(low), Duration::from_millis(high));
     let clients = ["", "longhorn-manager", "kube-controller-manager", "test-client"];
     let client = |random: &mut Stream| (*random.pick(&clients).expect("not empty")).to_owned();
     let fault = match random.below(4) {
         0 => Fault::SlowStore { lasts, per_operation: extra(random, 50, 800) },
         1 | 2 => Fault::SlowApi { lasts, extra: extra(random, 5, 100), client: client(random) },
-        _ => Fault::WatchLag { lasts, extra: extra(random, 100, 1500), client: client(random), resource: String::new() },
+        _ => {
+            Fault::WatchLag { lasts, extra: extra(random, 100, 1500), client: client(random), resource: String::new() }
+        }
     };
-    let event = TriggerEvent::Api { api: corral_world::ApiVerb::Deleting, kind: "BackupVolume".into(), name: String::new() };
     PlannedFault {
-        on: Some(Trigger { event, nth: 1 }),
+        on: Some(Trigger::on_api(corral_world::ApiVerb::Deleting, "BackupVolume", 1)),
         after: random.duration(Duration::ZERO, Duration::from_secs(3)),
         fault,
     }
@@ -182,9 +208,18 @@ fn fault(random: &mut Stream) -> PlannedFault {
 /// What is wrong in them, and what is allowed.
 pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
     let cluster: ClusterTable = if plan.cluster.is_empty() {
-        ClusterTable { machines: 1, network_percent: 100, api_percent: 100, age: settled(), store_latency: store_latency() }
+        ClusterTable {
+            machines: 1,
+            network_percent: 100,
+            api_percent: 100,
+            age: settled(),
+            store_latency: store_latency(),
+        }
     } else {
-        plan.cluster.clone().try_into().map_err(|error: toml::de::Error| format!("[cluster]: {}", error.message().trim()))?
+        plan.cluster
+            .clone()
+            .try_into()
+            .map_err(|error: toml::de::Error| format!("[cluster]: {}", error.message().trim()))?
     };
     if !(1..=5).contains(&cluster.machines) {
         return Err(format!("[cluster]: machines = {}; allowed are 1 to 5", cluster.machines));

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::fill;
+use super::plan::{Action, duration_of, read};
+use super::teardown::{Failed, Interpreter, ORACLE, Teardown};
+use crate::catalogue::selection;
+use crate::clients::LonghornClient;
+use crate::clients::pod::{self, ClientDied, ClientWork};
+use crate::install::{create, install};
+use crate::store;
 use corral_cluster::cluster::API_SERVICE;
 use corral_kube_client::{Api, Client, ClientOptions, ListParams};
 use corral_world::{Arm, Stage};
 use host::time::{Instant, sleep};
 use longhorn_api::{Backup, BackupVolume, Build, ClientBuild, DEFAULT_NAMESPACE};
 use longhorn_backupstore::{Backupstore, Behaviour, Context};
-use super::plan::{Action, duration_of, read};
-use super::teardown::{Failed, Interpreter, ORACLE, Teardown};
-use super::fill;
-use crate::catalogue::selection;
-use crate::clients::LonghornClient;
-use crate::clients::pod::{self, ClientDied, ClientWork};
-use crate::install::{create, install};
-use crate::store;
 
 /// Longest time until an installed Longhorn answers, and until what the store holds has its resources.
 const READY_LIMIT: Duration = Duration::from_secs(600);
@@ -33,7 +33,8 @@ pub fn builds(arm: &Arm) -> (Build, ClientBuild) {
 pub async fn play(stage: Arc<Stage>) {
     let (build, client_build) = builds(&stage.arm);
     let (table, actions) = read(&stage.plan).expect("checked before the run");
-    let outside = Client::new(&stage.cluster().api_address(), ClientOptions::unlimited("kubectl")).expect("an address of ours");
+    let outside =
+        Client::new(&stage.cluster().api_address(), ClientOptions::unlimited("kubectl")).expect("an address of ours");
     for object in store::manifests() {
         create(&outside, object).await.expect("the store's objects are accepted");
     }
@@ -135,7 +136,10 @@ impl Player {
     async fn act(&self, action: Action) -> Result<(), Failed> {
         match action {
             Action::FillStore { .. } => {
-                self.stage.violation(ORACLE, "fill-store after the first other step: the store is filled before the workload");
+                self.stage.violation(
+                    ORACLE,
+                    "fill-store after the first other step: the store is filled before the workload",
+                );
                 Err(Failed)
             }
             Action::PullBackups {} => {

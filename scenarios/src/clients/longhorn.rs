@@ -136,7 +136,8 @@ impl LonghornClient {
         if status.is_success() {
             return Ok(value);
         }
-        let message = value["message"].as_str().map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned);
+        let message =
+            value["message"].as_str().map_or_else(|| String::from_utf8_lossy(&bytes).into_owned(), str::to_owned);
         Err(ApiError::Refused { what, code: status.as_u16(), message })
     }
 }

@@ -31,7 +31,10 @@ impl Oracle for NoBackupOutlivesItsVolumeAndRemote {
             let completed = backup.value["status"]["state"] == "Completed";
             if completed && !volumes.contains(volume) && !remote.contains(backup.name()) {
                 let signature = "Backup Completed, its BackupVolume and its remote configuration gone";
-                let detail = format!("Backup {} of volume {volume} is Completed; BackupVolume and remote configuration are gone", backup.name());
+                let detail = format!(
+                    "Backup {} of volume {volume} is Completed; BackupVolume and remote configuration are gone",
+                    backup.name()
+                );
                 stage.violation_as(self.name(), signature, &detail);
             }
         }

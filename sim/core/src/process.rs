@@ -101,7 +101,7 @@ struct State {
 }
 
 /// Bytes of output kept a stream; a container's log is cut at its beginning beyond this.
-const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
+const OUTPUT_LIMIT_BYTES: usize = 16 << 20;
 
 impl Process {
     pub(crate) fn new(id: ProcessId, node: NodeId, spec: ProcessSpec) -> Process {

@@ -24,7 +24,8 @@ where
 {
     let mut digests: BTreeSet<u128> = (0..8).map(|_| run(Options::new(42), body()).digest).collect();
     for _ in 0..4 {
-        let pair = [(); 2].map(|()| std::thread::Builder::new().spawn(move || run(Options::new(42), body()).digest).unwrap());
+        let pair =
+            [(); 2].map(|()| std::thread::Builder::new().spawn(move || run(Options::new(42), body()).digest).unwrap());
         digests.extend(pair.map(|thread| thread.join().unwrap()));
     }
     digests
@@ -100,7 +101,8 @@ fn an_address_in_memory_is_caught() {
 fn real_time_is_caught() {
     let found = digests(|| async {
         // A file's time is the host's: no clock of the run's has anything to do with it.
-        let path = std::env::temp_dir().join(format!("corral-trap-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let path =
+            std::env::temp_dir().join(format!("corral-trap-{}-{:?}", std::process::id(), std::thread::current().id()));
         std::fs::write(&path, b"x").unwrap();
         let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
         std::fs::remove_file(&path).unwrap();

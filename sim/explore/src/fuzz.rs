@@ -143,10 +143,8 @@ impl Fuzz {
             }
         }
         summary.run_times_us.sort_unstable();
-        summary.groups = groups
-            .into_iter()
-            .map(|((oracle, signature), seeds)| Group { oracle, signature, seeds })
-            .collect();
+        summary.groups =
+            groups.into_iter().map(|((oracle, signature), seeds)| Group { oracle, signature, seeds }).collect();
         summary.groups.sort_by_key(|group| std::cmp::Reverse(group.seeds.len()));
         summary
     }

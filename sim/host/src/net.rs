@@ -23,7 +23,8 @@ pub struct Keepalive {
 
 impl Keepalive {
     /// What Go's `net` package sets on every connection.
-    pub const GO: Keepalive = Keepalive { idle: Duration::from_secs(15), interval: Duration::from_secs(15), retries: 9 };
+    pub const GO: Keepalive =
+        Keepalive { idle: Duration::from_secs(15), interval: Duration::from_secs(15), retries: 9 };
 }
 
 /// Accepts connections.

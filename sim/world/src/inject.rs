@@ -11,8 +11,8 @@ use corral_net::{Net, PartitionSpec, Selector};
 use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind};
 
 use crate::fault::Fault;
+use crate::plan::{ApiVerb, PlannedFault, StoreVerb, Trigger};
 use crate::pods;
-use crate::plan::{ApiVerb, PlannedFault, StoreVerb, Trigger, TriggerEvent};
 use crate::stage::Stage;
 
 /// A plan's machines are compared with the scenario's before anything runs.
@@ -31,7 +31,10 @@ struct ApiState {
 
 /// A fault that the API server carries out by itself.
 fn is_api_fault(fault: &Fault) -> bool {
-    matches!(fault, Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. })
+    matches!(
+        fault,
+        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. }
+    )
 }
 
 impl ApiFaults {
@@ -71,7 +74,9 @@ impl RequestPolicy for ApiFaults {
         let mut fate = RequestFate::default();
         for (_, fault) in active.iter() {
             match fault {
-                Fault::SlowApi { extra, client, .. } if request.client.user_agent.starts_with(client) => fate.delay += *extra,
+                Fault::SlowApi { extra, client, .. } if request.client.user_agent.starts_with(client) => {
+                    fate.delay += *extra
+                }
                 Fault::ApiErrors { code, one_in, client, .. }
                     if writes(request.verb)
                         && request.client.user_agent.starts_with(client)
@@ -142,7 +147,7 @@ fn wait_for(stage: &Arc<Stage>, trigger: Trigger, planned: PlannedFault) {
     let seen = Mutex::new(0);
     let weak = Arc::downgrade(stage);
     stage.world().journal().subscribe(Arc::new(move |record: &Record<'_>| {
-        if !matches(&trigger.event, &record.event) {
+        if !matches(&trigger, &record.event) {
             return;
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -155,25 +160,22 @@ fn wait_for(stage: &Arc<Stage>, trigger: Trigger, planned: PlannedFault) {
     }));
 }
 
-fn matches(wanted: &TriggerEvent, event: &Event<'_>) -> bool {
-    match (wanted, event) {
-        (TriggerEvent::Api { api, kind, name }, Event::ApiWrite { verb, kind: written, name: of, deleting, .. }) => {
+fn matches(wanted: &Trigger, event: &Event<'_>) -> bool {
+    match event {
+        Event::ApiWrite { verb, kind, name, deleting, .. } => {
             let verb = match (verb.as_ref(), *deleting) {
                 ("create", _) => ApiVerb::Create,
                 ("delete", _) => ApiVerb::Delete,
                 (_, true) => ApiVerb::Deleting,
                 _ => ApiVerb::Update,
             };
-            *api == verb && kind == written && of.starts_with(name.as_str())
+            wanted.api == Some(verb) && wanted.kind == *kind && name.starts_with(&wanted.name)
         }
-        (TriggerEvent::Store { store, key }, Event::StoreOperation { verb, key: written, .. }) => {
-            let verb_matches = match store {
-                StoreVerb::Put => verb == "put",
-                StoreVerb::Delete => verb == "delete",
-            };
-            verb_matches && written.contains(key.as_str())
+        Event::StoreOperation { verb, key, .. } => {
+            let verb = if verb == "put" { StoreVerb::Put } else { StoreVerb::Delete };
+            wanted.store == Some(verb) && key.contains(&wanted.key)
         }
-        (TriggerEvent::Phase { phase }, Event::Phase { name }) => phase == name,
+        Event::Phase { name } => wanted.phase == *name,
         _ => false,
     }
 }
@@ -194,12 +196,18 @@ fn target(fault: &Fault) -> String {
         Fault::DeletePods { namespace, name, machine, .. } | Fault::KillProcess { namespace, name, machine } => {
             format!("{namespace}/{name}* {machine}").trim_end().to_owned()
         }
-        Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } | Fault::StepClock { machine, .. } => machine.clone(),
+        Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } | Fault::StepClock { machine, .. } => {
+            machine.clone()
+        }
         Fault::SlowApi { client, .. }
         | Fault::ApiErrors { client, .. }
         | Fault::ApiLosesAnswers { client, .. }
         | Fault::WatchLag { client, .. } => {
-            if client.is_empty() { "all clients".to_owned() } else { client.clone() }
+            if client.is_empty() {
+                "all clients".to_owned()
+            } else {
+                client.clone()
+            }
         }
         _ => "object stores".to_owned(),
     }
@@ -290,7 +298,9 @@ fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
             }
             None
         }
-        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. } => None,
+        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. } => {
+            None
+        }
     }
 }
 

@@ -21,7 +21,7 @@ mod verdict;
 pub use arm::Arm;
 pub use fault::{Fault, MENU as FAULT_MENU};
 pub use oracle::{Oracle, Probe, ProbeMemory, Violation};
-pub use plan::{ApiVerb, Plan, PlannedFault, Step, StoreVerb, Trigger, TriggerEvent};
+pub use plan::{ApiVerb, Plan, PlannedFault, Step, StoreVerb, Trigger};
 pub use run::{RunOptions, run};
 pub use scenario::{Catalogue, Ground, Parameter, Play, Scenario};
 pub use seed_file::{Expectation, Found, SeedFile, SeedFileError};

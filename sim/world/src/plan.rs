@@ -50,53 +50,64 @@ pub struct PlannedFault {
 }
 
 /// An event of the run, named by what it means and not by when it happened, so that it is found under other seeds and after code changes too.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+/// Exactly one of `api`, `store` and `phase` says what it waits for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Trigger {
-    /// The event's kind.
-    #[serde(flatten)]
-    pub event: TriggerEvent,
+    /// A write committed by the API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiVerb>,
+    /// For `api`: kind of the object.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// For `api`: only objects whose name begins so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// An operation of an object store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreVerb>,
+    /// For `store`: only keys that contain this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// The run entered this phase.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
     /// Only the n-th such event, from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub nth: u32,
+}
+
+impl Trigger {
+    /// When the n-th object of a kind is written so.
+    pub fn on_api(verb: ApiVerb, kind: &str, nth: u32) -> Trigger {
+        Trigger { api: Some(verb), kind: kind.to_owned(), nth, ..Trigger::default() }
+    }
+
+    /// What cannot be, in one line.
+    ///
+    /// # Errors
+    /// It waits for nothing or for two things, or for the zeroth event.
+    pub fn check(&self) -> Result<(), String> {
+        let waits_for = [self.api.is_some(), self.store.is_some(), !self.phase.is_empty()];
+        if waits_for.iter().filter(|one| **one).count() != 1 {
+            return Err("on: allowed is exactly one of api, store and phase".into());
+        }
+        if self.api.is_some() && self.kind.is_empty() {
+            return Err("on: api needs the kind of the object".into());
+        }
+        if self.nth == 0 {
+            return Err("on: nth = 0 never comes; allowed is 1 or more".into());
+        }
+        Ok(())
+    }
 }
 
 fn first() -> u32 {
     1
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_first(nth: &u32) -> bool {
     *nth == 1
-}
-
-/// What a trigger waits for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-pub enum TriggerEvent {
-    /// A write committed by the API server.
-    Api {
-        /// `create`, `update`, `delete`, or `deleting` for the moment the deletion timestamp is set.
-        api: ApiVerb,
-        /// Kind of the object.
-        kind: String,
-        /// Only objects whose name begins so.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        name: String,
-    },
-    /// An operation of an object store.
-    Store {
-        /// `put` or `delete`.
-        store: StoreVerb,
-        /// Only keys that contain this.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        key: String,
-    },
-    /// The run entered a phase.
-    Phase {
-        /// The phase's name.
-        phase: String,
-    },
 }
 
 /// Verbs of API triggers.
@@ -121,4 +132,42 @@ pub enum StoreVerb {
     Put,
     /// An object was deleted.
     Delete,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_and_triggers_read_and_write() {
+        let text = r#"
+[[step]]
+do = { anything = {} }
+[[fault]]
+on = { api = "deleting", kind = "BackupVolume", nth = 2 }
+after = "200ms"
+do = { slow-api = { for = "30s", extra = "20ms", client = "test-client" } }
+[[fault]]
+on = { store = "put", key = "volume.cfg" }
+do = { store-silent = { for = "1m" } }
+[[fault]]
+do = { freeze = { for = "3s", machine = "worker-1" } }
+"#;
+        let plan: Plan = toml::from_str(text).unwrap();
+        assert_eq!(plan.faults[0].on, Some(Trigger::on_api(ApiVerb::Deleting, "BackupVolume", 2)));
+        assert_eq!(plan.faults[0].after, Duration::from_millis(200));
+        assert!(plan.faults.iter().flat_map(|fault| &fault.on).all(|on| on.check().is_ok()));
+        let again: Plan = toml::from_str(&toml::to_string(&plan).unwrap()).unwrap();
+        assert_eq!(again, plan);
+    }
+
+    #[test]
+    fn triggers_that_cannot_be_are_refused() {
+        let refused = |text: &str| toml::from_str::<Trigger>(text).unwrap().check().unwrap_err();
+        assert!(refused("nth = 1").contains("exactly one"));
+        assert!(refused("api = \"create\"\nphase = \"heal\"").contains("exactly one"));
+        assert!(refused("api = \"create\"").contains("kind"));
+        assert!(refused("phase = \"heal\"\nnth = 0").contains("nth"));
+        assert!(toml::from_str::<Trigger>("colour = 1").is_err());
+    }
 }

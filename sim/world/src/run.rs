@@ -77,8 +77,7 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
     Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
 }
 
-type Findings =
-    (Vec<Violation>, std::collections::BTreeSet<String>, std::collections::BTreeMap<String, u64>);
+type Findings = (Vec<Violation>, std::collections::BTreeSet<String>, std::collections::BTreeMap<String, u64>);
 
 async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> Findings {
     let world = world();

@@ -106,11 +106,18 @@ pub trait Catalogue: Send + Sync {
         let parameters = scenario.parameters();
         for key in arm.set.keys() {
             if !parameters.iter().any(|parameter| parameter.key == key) {
-                return Err(crate::text::unknown_name("parameter", key, parameters.iter().map(|parameter| parameter.key)));
+                return Err(crate::text::unknown_name(
+                    "parameter",
+                    key,
+                    parameters.iter().map(|parameter| parameter.key),
+                ));
             }
         }
         scenario.check(plan)?;
         let machines = scenario.machines(plan);
-        plan.faults.iter().try_for_each(|planned| planned.fault.check(&machines))
+        plan.faults.iter().try_for_each(|planned| {
+            planned.on.as_ref().map_or(Ok(()), crate::plan::Trigger::check)?;
+            planned.fault.check(&machines)
+        })
     }
 }

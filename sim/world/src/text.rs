@@ -35,10 +35,8 @@ pub fn unknown_name<'a>(what: &str, name: &str, known: impl IntoIterator<Item = 
 
 /// A message with all that is random in it made equal, so that equal failures group: runs of eight or more hexadecimal digits and uids become `*`.
 pub fn normalised(message: &str) -> String {
-    let random = regex_lite::Regex::new(
-        r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{8,}",
-    )
-    .expect("a constant pattern");
+    let random = regex_lite::Regex::new(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{8,}")
+        .expect("a constant pattern");
     random.replace_all(message, "*").into_owned()
 }
 

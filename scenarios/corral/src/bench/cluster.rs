@@ -24,7 +24,8 @@ fn volume(number: u64) -> Volume {
     let mut volume = Volume::default();
     volume.metadata.name = Some(format!("volume-{number:08}"));
     volume.metadata.namespace = Some(NAMESPACE.into());
-    volume.metadata.labels = Some((0..8).map(|label| (format!("recurring-job.longhorn.io/label-{label}"), "enabled".into())).collect());
+    volume.metadata.labels =
+        Some((0..8).map(|label| (format!("recurring-job.longhorn.io/label-{label}"), "enabled".into())).collect());
     volume.metadata.annotations = Some([("longhorn.io/description".to_owned(), "x".repeat(600))].into());
     volume.spec.size = (16_i64 << 20).into();
     volume.spec.image = "longhornio/longhorn-engine:v1.9.2".into();
@@ -52,7 +53,8 @@ pub fn api(scale: Scale) -> Vec<Figure> {
             let stop = Stop::new();
             let informers: Vec<_> = (0..3)
                 .map(|_| {
-                    let informer = SharedInformer::<Volume>::new(Api::namespaced(&client, NAMESPACE), InformerOptions::default());
+                    let informer =
+                        SharedInformer::<Volume>::new(Api::namespaced(&client, NAMESPACE), InformerOptions::default());
                     informer.start(&stop);
                     informer
                 })
@@ -70,7 +72,12 @@ pub fn api(scale: Scale) -> Vec<Figure> {
         .unwrap();
     });
     let bytes = serde_json::to_vec(&volume(1)).map_or(0, |bytes| bytes.len());
-    vec![Figure::at_most(&format!("API create of {bytes} bytes, three informers"), create.as_secs_f64() * 1e6, "us", 70.0)]
+    vec![Figure::at_most(
+        &format!("API create of {bytes} bytes, three informers"),
+        create.as_secs_f64() * 1e6,
+        "us",
+        70.0,
+    )]
 }
 
 /// Three machines with a manager each and nothing to do: informers, leases, probes, heartbeats.
@@ -82,7 +89,8 @@ pub fn idle(scale: Scale) -> Vec<Figure> {
         let mut plan = scenario.expand(1, &arm).expect("a plan of its own");
         let wait = format!("do = {{ wait = {{ for = \"{seconds}s\" }} }}");
         plan.steps = vec![toml::from_str(&wait).expect("a step")];
-        let verdict = corral_world::run(scenario.clone(), &arm, 1, Some(plan), RunOptions::default()).expect("it can be");
+        let verdict =
+            corral_world::run(scenario.clone(), &arm, 1, Some(plan), RunOptions::default()).expect("it can be");
         assert!(verdict.passed(), "{:?}", verdict.violations);
     };
     let second = each(scale.of(100_000), idle_for);

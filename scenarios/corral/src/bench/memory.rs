@@ -25,7 +25,12 @@ pub fn runs(scale: Scale) -> Vec<Figure> {
     let scenario = catalogue().scenario("backup-cleanup").expect("it is there");
     let whole = scale.of(1000);
     let whole_run = |seed| {
-        let arm = Arm { set: [("backups", "1"), ("volumes", "1"), ("machines", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(), ..Arm::default() };
+        let arm = Arm {
+            set: [("backups", "1"), ("volumes", "1"), ("machines", "1")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..Arm::default()
+        };
         corral_world::run(scenario.clone(), &arm, seed, None, RunOptions::default()).expect("a plan of its own");
     };
     (0..whole / 10 + 1).for_each(whole_run);

@@ -35,10 +35,13 @@ pub fn start(name: &str, address: Ipv4Addr, main: impl Future<Output = ()> + Sen
         environment: Default::default(),
         attachments: Attachments::default(),
     };
-    world.spawn_process(spec, Box::pin(async move {
-        main.await;
-        0
-    }));
+    world.spawn_process(
+        spec,
+        Box::pin(async move {
+            main.await;
+            0
+        }),
+    );
 }
 
 fn start_server(main: impl Future<Output = ()> + Send + 'static) {

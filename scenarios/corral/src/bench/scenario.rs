@@ -22,8 +22,9 @@ pub fn replay(_scale: Scale) -> Vec<Figure> {
 fn replay_file(path: &Path) -> Option<Figure> {
     let file = SeedFile::load(path, catalogue()).ok()?;
     let scenario = catalogue().scenario(&file.scenario).ok()?;
-    let (took, verdict) =
-        timed(|| corral_world::run(scenario, file.fails.first()?, file.seed, Some(file.plan()), RunOptions::default()).ok());
+    let (took, verdict) = timed(|| {
+        corral_world::run(scenario, file.fails.first()?, file.seed, Some(file.plan()), RunOptions::default()).ok()
+    });
     verdict?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     Some(Figure::at_most(&format!("replay of {name}"), took.as_secs_f64(), "s", 1.0))
@@ -38,7 +39,8 @@ pub fn backup_cleanup(scale: Scale) -> Vec<Figure> {
     let mut simulated = 0.0;
     let (took, ()) = timed(|| {
         for seed in 0..seeds {
-            let verdict = corral_world::run(scenario.clone(), &arm, seed, None, RunOptions::default()).expect("a plan of its own");
+            let verdict = corral_world::run(scenario.clone(), &arm, seed, None, RunOptions::default())
+                .expect("a plan of its own");
             times.push(verdict.took.as_secs_f64() * 1e3);
             simulated += verdict.simulated.as_duration().as_secs_f64();
         }

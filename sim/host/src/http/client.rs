@@ -174,10 +174,11 @@ impl Client {
         for address in addresses {
             match timeout(self.options.connect_timeout, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
-                    let configured = stream.set_keepalive(self.options.keepalive).and_then(|()| match self.options.user_timeout {
-                        Some(timeout) => stream.set_user_timeout(timeout),
-                        None => Ok(()),
-                    });
+                    let configured =
+                        stream.set_keepalive(self.options.keepalive).and_then(|()| match self.options.user_timeout {
+                            Some(timeout) => stream.set_user_timeout(timeout),
+                            None => Ok(()),
+                        });
                     match configured {
                         Ok(()) => return self.handshake(stream).await,
                         Err(error) => failure = error,
