@@ -16,7 +16,7 @@ use corral_kube_client::{Api, Client, ClientOptions, Error};
 use corral_net::Net;
 use host::net::TcpListener;
 use host::process::program;
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Service};
+use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::json;
 
@@ -428,18 +428,12 @@ async fn api_server_main(store: Arc<Store>, mut options: corral_apiserver::Optio
     1
 }
 
-/// Makes the service `default/kubernetes` lead here. Source: kubernetes pkg/controlplane/controller/kubernetesservice.
+/// Makes the service `default/kubernetes`, which every API server has, lead here. Source: kubernetes pkg/controlplane/controller/kubernetesservice.
 async fn publish_itself() -> Result<(), Error> {
     let client = Client::new(
         &format!("{CONTROL_PLANE_ADDRESS}:{API_PORT}"),
         ClientOptions::unlimited("kube-apiserver/kubernetes-service"),
     )?;
-    let ports = json!([{"name": "https", "port": API_SERVICE.1, "protocol": "TCP", "targetPort": API_PORT}]);
-    let service = from_json(json!({
-        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
-        "spec": {"type": "ClusterIP", "clusterIP": API_SERVICE.0, "ports": ports},
-    }));
-    unless_there(Api::<Service>::namespaced(&client, "default").create(&service).await)?;
     let mut endpoints = Endpoints::default();
     endpoints.metadata.name = Some("kubernetes".into());
     endpoints.metadata.labels =

@@ -42,6 +42,9 @@ use worker::{Mailbox, Worker};
 /// Between two listings of the containers.
 const LISTING_PERIOD: Duration = Duration::from_secs(1);
 
+/// A request about lease or node status ends after this.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a kubelet's machine takes for things.
 #[derive(Clone, Copy, Debug)]
 pub struct KubeletLatencies {
@@ -95,6 +98,8 @@ pub(crate) struct KubeletConfig {
 pub(crate) struct Kubelet {
     config: KubeletConfig,
     client: Client,
+    /// For lease and node status: a request that hangs must not keep the next one back.
+    heartbeat: Client,
     runtime: Arc<Runtime>,
     status: StatusManager,
     backoffs: Mutex<Backoffs>,
@@ -108,19 +113,22 @@ pub(crate) struct Kubelet {
 pub(crate) async fn main(config: KubeletConfig, runtime: Arc<Runtime>) -> i32 {
     let mut random = host::random::stream("kubelet");
     host::time::sleep(config.latencies.start.draw(&mut random)).await;
-    let options = ClientOptions::limited(format!("kubelet/{}", config.node), 50.0, 100);
-    let client = match Client::new(&config.server, options) {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(%error, "the API server's address is none");
-            return 1;
-        }
+    let user_agent = format!("kubelet/{}", config.node);
+    let client = Client::new(&config.server, ClientOptions::limited(&user_agent, 50.0, 100));
+    let heartbeat = ClientOptions {
+        timeout: Some(HEARTBEAT_TIMEOUT),
+        ..ClientOptions::unlimited(format!("{user_agent}/heartbeat"))
+    };
+    let (Ok(client), Ok(heartbeat)) = (client, Client::new(&config.server, heartbeat)) else {
+        tracing::error!(server = config.server, "the API server's address is none");
+        return 1;
     };
     let kubelet = Arc::new(Kubelet {
         status: StatusManager::new(&client),
         listings: Instant::now() + random.duration(Duration::ZERO, LISTING_PERIOD),
         config,
         client,
+        heartbeat,
         runtime,
         backoffs: Mutex::default(),
         pull_turn: tokio::sync::Mutex::new(()),

@@ -78,7 +78,7 @@ pub(super) async fn keep_status(kubelet: Arc<Kubelet>) {
 
 /// Renews the node's lease; never completes.
 pub(super) async fn keep_lease(kubelet: Arc<Kubelet>) {
-    let api: Api<Lease> = Api::namespaced(&kubelet.client, NODE_LEASE_NAMESPACE);
+    let api: Api<Lease> = Api::namespaced(&kubelet.heartbeat, NODE_LEASE_NAMESPACE);
     let mut latest: Option<Lease> = None;
     loop {
         reads::scope("kubelet node lease", kubelet.renew(&api, &mut latest)).await;
@@ -125,7 +125,7 @@ impl Kubelet {
 
     /// Tells the node's status if it is due, or if the node that is known says something else; whether it did.
     async fn tell_status(&self, lister: &Lister<Node>, due: bool) -> Result<bool, Error> {
-        let api: Api<Node> = Api::all(&self.client);
+        let api: Api<Node> = Api::all(&self.heartbeat);
         let known = match lister.get(&self.config.node) {
             Some(known) => Node::clone(&known),
             None => api.get(&self.config.node).await?,
@@ -210,7 +210,7 @@ impl Kubelet {
         if let Some(lease) = api.get_opt(&self.config.node).await? {
             return api.update(&self.renewed(lease)).await;
         }
-        let nodes: Api<Node> = Api::all(&self.client);
+        let nodes: Api<Node> = Api::all(&self.heartbeat);
         let node = nodes.get_opt(&self.config.node).await?;
         let owner = node.and_then(|node| node.metadata.uid).map(|uid| OwnerReference {
             api_version: "v1".into(),

@@ -129,8 +129,8 @@ impl Facts<'_> {
             runs.skip(1).find(|run| !run.is_running())
         });
         let mut last_state = before.map(state_of);
-        let goes_on = !self.is_terminal && !(is_init && has_succeeded(self.runtime, &container.name));
-        if goes_on
+        let is_over = self.is_terminal || (is_init && has_succeeded(self.runtime, &container.name));
+        if !is_over
             && newest.is_none_or(|run| !run.is_running())
             && should_start(self.spec(), newest)
             && let Some((reason, message)) = self.waiting.get(&container.name)

@@ -164,3 +164,26 @@ fn an_idle_node_says_nothing_but_that_it_lives() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_control_plane_that_loses_its_power_is_found_again_by_all() {
+    run(Options::new(37), async {
+        let (cluster, client) = boot(2).await;
+        pod_on(&client, "lives", "node-1", "test/server").await;
+        cluster.control_plane_power_off();
+        host::time::sleep(Duration::from_secs(120)).await;
+        cluster.control_plane_power_on();
+        host::time::sleep(Duration::from_secs(120)).await;
+        let nodes: Api<Node> = Api::all(&client);
+        for name in ["node-1", "node-2"] {
+            until(&nodes, name, 60, |node| ready_status(node) == "True" && taints(node).is_empty()).await;
+        }
+        let pod = until(&pods(&client), "lives", 30, is_ready).await;
+        assert_eq!(restarts(&pod), 0);
+        // Watches that nobody ended were ended by keep-alive: what is new reaches everybody.
+        pod_on(&client, "new", "node-2", "test/server").await;
+        pods(&client).delete("lives", &DeleteParams::default()).await.expect("deleted");
+        until_gone(&pods(&client), "lives", 30).await;
+    })
+    .unwrap();
+}

@@ -46,8 +46,11 @@ impl Controller {
     }
 }
 
+/// A node's pod of an old template, and that of the current one.
+type OldAndNew = (Option<Arc<Pod>>, Option<Arc<Pod>>);
+
 /// The one old and the one new pod among a node's; none if there are several of a sort. What is being deleted does not count.
-fn old_and_new(pods: &[Arc<Pod>], hash: &str) -> Option<(Option<Arc<Pod>>, Option<Arc<Pod>>)> {
+fn old_and_new(pods: &[Arc<Pod>], hash: &str) -> Option<OldAndNew> {
     let (mut old, mut new) = (None, None);
     for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let place = if is_of_version(pod, hash) { &mut new } else { &mut old };
