@@ -28,7 +28,8 @@ use serde_json::{Value, json};
 pub const NAMESPACE: &str = longhorn_api::DEFAULT_NAMESPACE;
 /// Where backups are.
 pub const TARGET: &str = "s3://backupbucket@us-east-1/";
-const BUCKET: &str = "backupbucket";
+/// The bucket in it.
+pub const BUCKET: &str = "backupbucket";
 const STORE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)), 9000);
 
 /// A cluster with Longhorn.
@@ -98,8 +99,17 @@ impl Longhorn {
         self.api::<K>().list(&ListParams::default()).await.map_or_else(|_| Vec::new(), |list| list.items)
     }
 
-    /// Points Longhorn at the store, as users of this release do, and waits until so many backups are there and read.
+    /// Points Longhorn at the store, and waits until so many backups are there and read.
     pub async fn pull(&self, backups: usize) {
+        self.set_target().await;
+        let patience = Patience::new("all backups are pulled", 120);
+        while !self.has_pulled(backups).await {
+            patience.wait().await;
+        }
+    }
+
+    /// Points Longhorn at the store, as users of this release do, and asks for a synchronisation.
+    pub async fn set_target(&self) {
         if self.build.release().at_least(Release::V1_8_0_RC1) {
             let spec =
                 json!({"spec": {"backupTargetURL": TARGET, "credentialSecret": "s3-secret", "pollInterval": "5m0s"}});
@@ -112,10 +122,6 @@ impl Longhorn {
                 let value = Patch::Merge(json!({"value": value}));
                 settings.patch(name, &PatchParams::default(), &value).await.expect("a valid setting");
             }
-        }
-        let patience = Patience::new("all backups are pulled", 120);
-        while !self.has_pulled(backups).await {
-            patience.wait().await;
         }
     }
 
