@@ -7,7 +7,7 @@ enum Step {
     Field(String),
     Index(usize),
     Every,
-    Where(Vec<String>, String),
+    Where(Vec<String>, Value),
 }
 
 /// A compiled path.
@@ -63,10 +63,7 @@ impl Step {
             Step::Where(path, wanted) => {
                 let fits = |item: &&Value| {
                     let at = path.iter().try_fold(*item, |value, step| value.get(step));
-                    at.is_some_and(|value| match value {
-                        Value::String(text) => text == wanted,
-                        other => *wanted == other.to_string(),
-                    })
+                    at.is_some_and(|value| value == wanted)
                 };
                 value.as_array().into_iter().flatten().filter(fits).collect()
             }
@@ -116,7 +113,11 @@ fn bracket(inside: &str) -> Option<Step> {
     if let Some(condition) = inside.strip_prefix("?(").and_then(|rest| rest.strip_suffix(')')) {
         let (path, wanted) = condition.split_once("==")?;
         let path = path.trim().strip_prefix("@.")?.split('.').map(str::to_owned).collect();
-        return Some(Step::Where(path, unquote(wanted).unwrap_or(wanted.trim()).to_owned()));
+        let wanted = match unquote(wanted) {
+            Some(text) => Value::from(text),
+            None => serde_json::from_str(wanted.trim()).ok()?,
+        };
+        return Some(Step::Where(path, wanted));
     }
     inside.parse().ok().map(Step::Index)
 }
