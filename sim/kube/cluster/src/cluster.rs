@@ -4,32 +4,26 @@
 //! one machine that runs no pods. The privileged half (power, freezing, stopping a kubelet, killing a container, looking into the store) is for run loops,
 //! faults and oracles; what is under test uses the network like everybody else.
 
+mod machines;
+mod spec;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_apiserver::{HistoryOptions, Server, Store};
-use corral_core::{Attachments, Machine, MachineState, Process, World, world};
-use corral_disk::{Disk, DiskOptions};
-use corral_kube_client::{Api, Client, ClientOptions, Error};
+use corral_apiserver::Store;
+use corral_core::{Machine, MachineState, Process, world};
+use corral_disk::Disk;
 use corral_net::Net;
-use host::net::TcpListener;
-use host::process::program;
-use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use serde_json::json;
 
-use crate::controller_manager::{self, ControllerManagerOptions};
-use crate::election::Leadership;
-use crate::images::Images;
-use crate::kubelet::runtime::{Runtime, Runtimes};
+use machines::{control_units, make_worker};
+pub use spec::{ClusterSpec, WorkerSpec};
+
+use crate::kubelet::runtime::Runtime;
 use crate::kubelet::volumes::MachineDisks;
-use crate::kubelet::{self, KubeletConfig, KubeletLatencies};
-use crate::scheduler;
-use crate::service_proxy::{self, ServiceTable};
-use crate::storage::StorageLatencies;
-use crate::supervisor::{Supervisor, Unit};
+use crate::service_proxy::ServiceTable;
+use crate::supervisor::Supervisor;
 
 /// The address of the control plane's machine.
 pub const CONTROL_PLANE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
@@ -37,8 +31,6 @@ pub const CONTROL_PLANE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 pub const API_PORT: u16 = 6443;
 /// Where pods find the API server.
 pub const API_SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 43, 0, 1), 443);
-/// The first two numbers of the services' addresses.
-const SERVICE_NETWORK: [u8; 2] = [10, 43];
 
 const API_SERVER: &str = "kube-apiserver";
 const CONTROLLER_MANAGER: &str = "kube-controller-manager";
@@ -48,75 +40,6 @@ const KUBELET: &str = "kubelet";
 const KUBE_PROXY: &str = "kube-proxy";
 /// The control plane's machine, and its node if it had one.
 const CONTROL_PLANE: &str = "control-plane";
-
-/// A worker machine.
-#[derive(Clone, Debug, Default)]
-pub struct WorkerSpec {
-    /// Name of the machine and of its node.
-    pub name: String,
-    /// Labels of the node beside the usual ones.
-    pub labels: BTreeMap<String, String>,
-    /// The disk at `/`.
-    pub root: DiskOptions,
-    /// More disks, by where they are mounted.
-    pub disks: Vec<(String, DiskOptions)>,
-}
-
-impl WorkerSpec {
-    /// A worker with one disk.
-    pub fn named(name: &str) -> WorkerSpec {
-        WorkerSpec { name: name.to_owned(), ..WorkerSpec::default() }
-    }
-
-    /// With one more disk.
-    pub fn disk(mut self, mounted_at: &str, options: DiskOptions) -> WorkerSpec {
-        self.disks.push((mounted_at.to_owned(), options));
-        self
-    }
-}
-
-/// What a cluster is made of.
-#[derive(Clone)]
-pub struct ClusterSpec {
-    /// The workers.
-    pub workers: Vec<WorkerSpec>,
-    /// What containers can run.
-    pub images: Images,
-    /// How the API server behaves, faults included. Its service network, and its storage's latency if it has none, are set here.
-    pub api_server: corral_apiserver::Options,
-    /// How long the storage behind the API server takes.
-    pub storage: StorageLatencies,
-    /// How much history the store keeps.
-    pub history: HistoryOptions,
-    /// How the controllers behave.
-    pub controller_manager: ControllerManagerOptions,
-    /// The leases of controller manager and scheduler.
-    pub leadership: Leadership,
-    /// How long kubelets take for things.
-    pub kubelet: KubeletLatencies,
-}
-
-impl ClusterSpec {
-    /// So many workers, `node-1` and on, and nothing special.
-    pub fn workers(count: usize) -> ClusterSpec {
-        ClusterSpec {
-            workers: (1..=count).map(|number| WorkerSpec::named(&format!("node-{number}"))).collect(),
-            images: Images::new(),
-            api_server: corral_apiserver::Options::default(),
-            storage: StorageLatencies::default(),
-            history: HistoryOptions::default(),
-            controller_manager: ControllerManagerOptions::default(),
-            leadership: Leadership::default(),
-            kubelet: KubeletLatencies::default(),
-        }
-    }
-
-    /// With these images.
-    pub fn images(mut self, images: Images) -> ClusterSpec {
-        self.images = images;
-        self
-    }
-}
 
 struct Worker {
     machine: Arc<Machine>,
@@ -335,136 +258,5 @@ impl Cluster {
     pub fn control_plane_power_on(&self) {
         world().set_machine_state(self.control_machine.id, MachineState::Running);
         self.control_plane.boot();
-    }
-}
-
-fn control_units(spec: &ClusterSpec, store: &Arc<Store>, machine: &Machine, services: &Arc<ServiceTable>) -> Vec<Unit> {
-    let server = format!("{CONTROL_PLANE_ADDRESS}:{API_PORT}");
-    let unit = |name: &str, program| Unit {
-        name: name.to_owned(),
-        address: CONTROL_PLANE_ADDRESS,
-        hostname: CONTROL_PLANE.to_owned(),
-        program,
-        attachments: Attachments::default(),
-    };
-    let (store, options, storage) = (store.clone(), spec.api_server.clone(), spec.storage);
-    let api_server = program(move || {
-        let options = corral_apiserver::Options { service_network: SERVICE_NETWORK, ..options.clone() };
-        api_server_main(store.clone(), options, storage)
-    });
-    let (at, leadership, options) = (server.clone(), spec.leadership, spec.controller_manager.clone());
-    let manager = program(move || controller_manager::main(at.clone(), leadership, options.clone()));
-    let at = server.clone();
-    let scheduler = program(move || scheduler::main(at.clone(), leadership));
-    let at = server.clone();
-    let names = program(move || service_proxy::names_main(at.clone()));
-    let (id, services) = (machine.id, services.clone());
-    let proxy = program(move || service_proxy::proxy_main(server.clone(), id, services.clone()));
-    vec![
-        unit(API_SERVER, api_server),
-        unit(CONTROLLER_MANAGER, manager),
-        unit(SCHEDULER, scheduler),
-        unit(NAME_SERVER, names),
-        unit(KUBE_PROXY, proxy),
-    ]
-}
-
-fn make_worker(world: &Arc<World>, spec: &ClusterSpec, worker: &WorkerSpec, number: u8) -> Worker {
-    let machine = world.add_machine(&worker.name);
-    let address = Ipv4Addr::new(10, 0, 1, number);
-    let pod_network = [10, 42, number];
-    Net::of(world).add_address(address, machine.id);
-    let disk = |name: &str, options: &DiskOptions| {
-        Disk::create(world, machine.id, &format!("{}:{name}", worker.name), options.clone())
-    };
-    let others = worker.disks.iter().map(|(path, options)| (path.clone(), disk(path, options))).collect();
-    let disks = MachineDisks::new(disk("/", &worker.root), others);
-    let runtime = Runtimes::of_world(world).install(&machine, address, pod_network);
-    let config = KubeletConfig {
-        node: worker.name.clone(),
-        address,
-        server: format!("{CONTROL_PLANE_ADDRESS}:{API_PORT}"),
-        api_service: API_SERVICE,
-        labels: worker.labels.clone(),
-        images: spec.images.clone(),
-        disks: disks.clone(),
-        latencies: spec.kubelet,
-    };
-    let server = config.server.clone();
-    let (of_kubelet, services) = (runtime.clone(), Arc::new(ServiceTable::default()));
-    let kubelet = program(move || kubelet::main(config.clone(), of_kubelet.clone()));
-    let (id, table) = (machine.id, services.clone());
-    let proxy = program(move || service_proxy::proxy_main(server.clone(), id, table.clone()));
-    let attachments = Attachments::default().with(Arc::new(disks.mounts()));
-    let unit = |name: &str, program| Unit {
-        name: name.to_owned(),
-        address,
-        hostname: worker.name.clone(),
-        program,
-        attachments: attachments.clone(),
-    };
-    let units = vec![unit(KUBELET, kubelet), unit(KUBE_PROXY, proxy)];
-    let supervisor = Supervisor::install(world, machine.id, units);
-    Worker { machine, supervisor, runtime, disks, services }
-}
-
-/// The main of the API server's process.
-async fn api_server_main(store: Arc<Store>, mut options: corral_apiserver::Options, storage: StorageLatencies) -> i32 {
-    options.storage_latency.get_or_insert_with(|| storage.begin());
-    let listener = match TcpListener::bind((CONTROL_PLANE_ADDRESS, API_PORT).into()).await {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::error!(%error, "cannot listen");
-            return 1;
-        }
-    };
-    let server = Server::new(store, options);
-    host::spawn(async {
-        if let Err(error) = publish_itself().await {
-            tracing::error!(%error, "cannot publish the API server's endpoints");
-        }
-    });
-    server.serve(listener).await;
-    1
-}
-
-/// Makes the service `default/kubernetes`, which every API server has, lead here. Source: kubernetes pkg/controlplane/controller/kubernetesservice.
-async fn publish_itself() -> Result<(), Error> {
-    let client = Client::new(
-        &format!("{CONTROL_PLANE_ADDRESS}:{API_PORT}"),
-        ClientOptions::unlimited("kube-apiserver/kubernetes-service"),
-    )?;
-    let mut endpoints = Endpoints::default();
-    endpoints.metadata.name = Some("kubernetes".into());
-    endpoints.metadata.labels =
-        Some(BTreeMap::from([("endpointslice.kubernetes.io/skip-mirror".to_owned(), "true".to_owned())]));
-    endpoints.subsets = Some(vec![EndpointSubset {
-        addresses: Some(vec![EndpointAddress { ip: CONTROL_PLANE_ADDRESS.to_string(), ..EndpointAddress::default() }]),
-        ports: Some(vec![EndpointPort {
-            name: Some("https".into()),
-            port: i32::from(API_PORT),
-            protocol: Some("TCP".into()),
-            app_protocol: None,
-        }]),
-        not_ready_addresses: None,
-    }]);
-    unless_there(Api::<Endpoints>::namespaced(&client, "default").create(&endpoints).await)?;
-    let slice = from_json(json!({
-        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [CONTROL_PLANE_ADDRESS], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": API_PORT, "protocol": "TCP"}],
-    }));
-    unless_there(Api::<EndpointSlice>::namespaced(&client, "default").create(&slice).await)
-}
-
-fn from_json<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
-    serde_json::from_value(value).expect("written here, and right")
-}
-
-fn unless_there<T>(created: Result<T, Error>) -> Result<(), Error> {
-    match created {
-        Err(error) if !error.is_already_exists() => Err(error),
-        _created_or_there => Ok(()),
     }
 }

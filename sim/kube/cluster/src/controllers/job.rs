@@ -5,6 +5,8 @@
 //! Not here: counting by finalizers (counts never go down instead), Indexed completion, pod failure and success policies, suspension, managedBy, TTL.
 //! Source: kubernetes pkg/controller/job (job_controller.go, backoff_utils.go).
 
+mod census;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +18,15 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use census::{Census, back_off_left};
+
 use super::expectations::Expectations;
-use super::pods::{controller_of, controller_reference, from_template, is_controlled_by, is_finished, is_ready, phase};
+use super::pods::{controller_of, controller_reference, from_template, is_controlled_by};
 use super::{Context, start_workers};
 
 const WORKERS: usize = 5;
 /// Changes of pods within this are looked at together. Source: syncJobBatchPeriod.
 const BATCH_PERIOD: Duration = Duration::from_secs(1);
-const FIRST_BACK_OFF: Duration = Duration::from_secs(10);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(600);
 /// No more creations and deletions in one sync.
 const BURST: usize = 500;
@@ -35,18 +38,6 @@ struct Controller {
     pods: Lister<Pod>,
     queue: WorkQueue<String>,
     expectations: Expectations,
-}
-
-/// The pods of a Job by what has become of them.
-#[derive(Default)]
-struct Census {
-    active: Vec<Arc<Pod>>,
-    terminating: usize,
-    ready: i32,
-    succeeded: Vec<Arc<Pod>>,
-    failed: Vec<Arc<Pod>>,
-    /// Restarts of containers in pods that restart them themselves.
-    restarts: i32,
 }
 
 /// Why a Job has failed: reason and message.
@@ -116,7 +107,9 @@ impl Controller {
             return Ok(());
         }
         let expectations_met = self.expectations.are_met(key);
-        let census = self.census(&job);
+        let mut pods = self.pods.by_index(BY_CONTROLLER, job.metadata.uid.as_deref().unwrap_or_default());
+        pods.retain(|pod| is_controlled_by(&pod.metadata, job.metadata.uid.as_ref()));
+        let census = Census::of(pods);
         let old = job.status.clone().unwrap_or_default();
         let mut status = JobStatus {
             active: Some(census.active.len() as i32),
@@ -151,28 +144,6 @@ impl Controller {
 
     fn pod_api(&self, job: &Job) -> Api<Pod> {
         Api::namespaced(&self.client, job.metadata.namespace.as_deref().unwrap_or_default())
-    }
-
-    fn census(&self, job: &Job) -> Census {
-        let mut census = Census::default();
-        let uid = job.metadata.uid.clone().unwrap_or_default();
-        for pod in self.pods.by_index(BY_CONTROLLER, &uid) {
-            if !is_controlled_by(&pod.metadata, job.metadata.uid.as_ref()) {
-                continue;
-            }
-            match (phase(&pod), pod.metadata.deletion_timestamp.is_some()) {
-                ("Succeeded", _) => census.succeeded.push(pod),
-                ("Failed", _) => census.failed.push(pod),
-                (_, true) => census.terminating += 1,
-                (_, false) => {
-                    census.ready += i32::from(is_ready(&pod));
-                    census.restarts += restarts(&pod);
-                    census.active.push(pod);
-                }
-            }
-        }
-        census.active.sort_by_key(|pod| pod.metadata.name.clone());
-        census
     }
 
     fn failure(
@@ -319,35 +290,6 @@ fn is_complete(spec: &JobSpec, status: &JobStatus, census: &Census) -> bool {
     }
 }
 
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.iter().flat_map(|status| {
-        status.container_statuses.iter().flatten().chain(status.init_container_statuses.iter().flatten())
-    });
-    statuses.map(|status| status.restart_count).sum()
-}
-
-/// How long the next pod has to wait for the failures since the last success.
-fn back_off_left(census: &Census, now: jiff::Timestamp) -> Option<Duration> {
-    let ends = |pods: &[Arc<Pod>]| -> Vec<jiff::Timestamp> { pods.iter().filter_map(|pod| ended_at(pod)).collect() };
-    let last_success = ends(&census.succeeded).into_iter().max();
-    let failures: Vec<jiff::Timestamp> =
-        ends(&census.failed).into_iter().filter(|end| last_success.is_none_or(|success| *end > success)).collect();
-    let last_failure = failures.iter().max()?;
-    let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(10);
-    let whole = (FIRST_BACK_OFF * 2_u32.pow(doublings)).min(LONGEST_BACK_OFF);
-    let since = Duration::try_from(now.duration_since(*last_failure)).unwrap_or(Duration::ZERO);
-    (since < whole).then(|| whole - since)
-}
-
-/// When the last of a pod's containers ended.
-fn ended_at(pod: &Pod) -> Option<jiff::Timestamp> {
-    debug_assert!(is_finished(pod), "only a pod that has ended has an end");
-    let status = pod.status.as_ref()?;
-    let statuses = status.container_statuses.iter().flatten();
-    let ends = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    ends.map(|end| end.0).max().or_else(|| status.start_time.as_ref().map(|start| start.0))
-}
-
 fn condition<'a>(job: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     job.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
@@ -370,33 +312,4 @@ fn add_condition(status: &mut JobStatus, kind: &str, reason: &str, message: &str
         last_probe_time: now.clone(),
         last_transition_time: now,
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn ended(name: &str, phase: &str, second: u32) -> Arc<Pod> {
-        let end = format!("2026-01-01T00:00:{second:02}Z");
-        let state = json!({"terminated": {"exitCode": 1, "finishedAt": end}});
-        let statuses =
-            json!([{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state}]);
-        let pod = json!({"metadata": {"name": name}, "status": {"phase": phase, "containerStatuses": statuses}});
-        Arc::new(serde_json::from_value(pod).expect("a pod"))
-    }
-
-    #[test]
-    fn each_failure_since_the_last_success_doubles_the_wait() {
-        let now: jiff::Timestamp = "2026-01-01T00:00:30Z".parse().expect("a time");
-        let left = |succeeded: Vec<Arc<Pod>>, failed: Vec<Arc<Pod>>| {
-            back_off_left(&Census { succeeded, failed, ..Census::default() }, now).map(|left| left.as_secs())
-        };
-        assert_eq!(left(vec![], vec![]), None);
-        assert_eq!(left(vec![], vec![ended("a", "Failed", 25)]), Some(5));
-        assert_eq!(left(vec![], vec![ended("a", "Failed", 1), ended("b", "Failed", 25)]), Some(15));
-        let success = vec![ended("s", "Succeeded", 20)];
-        assert_eq!(left(success, vec![ended("a", "Failed", 1), ended("b", "Failed", 25)]), Some(5));
-        assert_eq!(left(vec![], vec![ended("a", "Failed", 19)]), None, "waited long enough");
-    }
 }

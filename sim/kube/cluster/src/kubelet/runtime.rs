@@ -4,6 +4,8 @@
 //! are no longer ready and containers have ended with status 255; the records stay, because they are on disk.
 //! Fault model: processes end by themselves, by a signal or with their machine; what a container's first process started is killed with it.
 
+mod records;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,9 @@ use host::time::Instant;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use records::forget_old_runs;
+pub(crate) use records::{ContainerRecord, Finished, RuntimePod, Sandbox};
+
 use super::addresses::AddressPool;
 use crate::images::{NoSuchProgram, TaggedImage};
 
@@ -28,71 +33,6 @@ const UNKNOWN_EXIT_CODE: i32 = 255;
 /// Marks all processes of a container, the children of its first process included.
 #[derive(Debug, PartialEq, Eq)]
 struct ContainerTag(String);
-
-/// A pod's network and the frame of its containers.
-#[derive(Clone, Debug)]
-pub(crate) struct Sandbox {
-    pub address: Ipv4Addr,
-    pub host_network: bool,
-    pub ready: bool,
-    pub attempt: u32,
-}
-
-/// How and when a container ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Finished {
-    pub at: Timestamp,
-    pub when: Instant,
-    pub exit_code: i32,
-    pub reason: &'static str,
-}
-
-/// One run of a container.
-#[derive(Clone)]
-pub(crate) struct ContainerRecord {
-    pub id: String,
-    pub name: String,
-    pub image: String,
-    pub attempt: u32,
-    pub sandbox_attempt: u32,
-    pub started_at: Timestamp,
-    pub started: Instant,
-    pub process: Option<Arc<Process>>,
-    pub finished: Option<Finished>,
-}
-
-impl ContainerRecord {
-    pub fn is_running(&self) -> bool {
-        self.finished.is_none()
-    }
-}
-
-/// Everything the runtime knows of a pod.
-#[derive(Clone)]
-pub(crate) struct RuntimePod {
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
-    pub sandbox: Option<Sandbox>,
-    /// Oldest first.
-    pub containers: Vec<ContainerRecord>,
-}
-
-impl RuntimePod {
-    /// The newest run of a container.
-    pub fn newest(&self, name: &str) -> Option<&ContainerRecord> {
-        self.containers.iter().rev().find(|container| container.name == name)
-    }
-
-    /// The newest run that has ended.
-    pub fn newest_finished(&self, name: &str) -> Option<&ContainerRecord> {
-        self.containers.iter().rev().find(|container| container.name == name && !container.is_running())
-    }
-
-    pub fn running(&self) -> impl Iterator<Item = &ContainerRecord> {
-        self.containers.iter().filter(|container| container.is_running())
-    }
-}
 
 /// What a container is started with.
 pub(crate) struct StartContainer {
@@ -420,19 +360,4 @@ fn end_namespace(machine: MachineId, id: &str) {
             world.end_process(&process, End::Killed);
         }
     }
-}
-
-/// Keeps the newest run of each container and the one before it, as the kubelet's own clean-up does.
-fn forget_old_runs(containers: &mut Vec<ContainerRecord>) {
-    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
-    let mut keep = Vec::with_capacity(containers.len());
-    for container in containers.drain(..).rev() {
-        let runs = seen.entry(container.name.clone()).or_default();
-        *runs += 1;
-        if *runs <= 2 || container.is_running() {
-            keep.push(container);
-        }
-    }
-    keep.reverse();
-    *containers = keep;
 }
