@@ -272,6 +272,10 @@ impl FileData {
     /// Zeroing the rest of a block is ordered before the commit of the operation that asks for it, so both versions are zeroed.
     fn zero_part(&mut self, index: u64, from: usize, to: usize, removed: &mut Removed) {
         let Some(page) = self.pages.get_mut(&index) else { return };
+        // A write on its way to the device counts as arrived, as in `write_page`: otherwise it would arrive while the part waits to be put back.
+        if self.dirty.get(&index).is_some_and(|dirty| matches!(dirty.stage, Stage::Sent(_))) {
+            self.dirty.remove(&index);
+        }
         let current = page.block.part(from, to);
         page.block.zero(from, to);
         let old = match self.dirty.get_mut(&index).map(|dirty| &mut dirty.old) {
