@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Catalogue, RunOptions, SeedFile, Verdict, seed};
+use corral_world::{Arm, RunOptions, SeedFile, Verdict, seed};
 
 /// Seeds that run when nobody asks for others.
 const FIXED_SEEDS: Range<u64> = 1..4;

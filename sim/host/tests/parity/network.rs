@@ -32,7 +32,7 @@ async fn pair() -> (TcpStream, TcpStream) {
 
 async fn bytes_arrive_in_order(_folder: String) {
     let (mut client, mut server) = pair().await;
-    let sent: Vec<u8> = (0..1_000_000_u32).map(|number| (number * 31 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..1_000_000_u32).map(|number| ((number * 31) >> 3) as u8).collect();
     let expected = sent.clone();
     let writer = host::spawn(async move {
         for piece in sent.chunks(7919) {
