@@ -9,10 +9,11 @@ use corral_core::{ProcessId, world};
 use crate::device::Operation;
 use crate::errno::{Errno, Outcome};
 use crate::fault::Access;
-use crate::file::{File, OpenOptions};
+use crate::file::File;
 use crate::inode::Metadata;
 use crate::mounts::{Location, Mounts};
 use crate::names::DirEntry;
+use crate::open::OpenOptions;
 use crate::registry::{Disks, disks};
 use crate::state::{Space, State};
 
