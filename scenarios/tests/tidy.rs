@@ -10,7 +10,11 @@ fn root() -> PathBuf {
 }
 
 fn metadata() -> cargo_metadata::Metadata {
-    MetadataCommand::new().current_dir(root()).other_options(vec!["--offline".into()]).exec().expect("cargo metadata")
+    MetadataCommand::new()
+        .current_dir(root())
+        .other_options(["--filter-platform", "x86_64-unknown-linux-gnu"].map(str::to_owned).to_vec())
+        .exec()
+        .expect("cargo metadata")
 }
 
 /// The room of each of our packages: its folder below the checkout.
