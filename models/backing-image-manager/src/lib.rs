@@ -1,0 +1,1 @@
+//! The backing image manager and its data source: files, states, transfers, backups.

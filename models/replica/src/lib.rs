@@ -1,0 +1,1 @@
+//! A v1 replica: its directory to the byte, and the process that serves it.

@@ -1,0 +1,1 @@
+//! The gRPC services between Longhorn's components, and their channel and server over the host's network.
