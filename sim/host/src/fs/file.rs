@@ -17,7 +17,12 @@ pub struct OpenOptions {
     pub(super) create: bool,
     pub(super) create_new: bool,
     pub(super) truncate: bool,
+    pub(super) direct: bool,
+    pub(super) mode: Option<u32>,
 }
+
+/// Where O_DIRECT wants memory to begin.
+const DIRECT_ALIGNMENT: usize = 4096;
 
 /// Defines a setter for each flag.
 macro_rules! flags {
@@ -49,6 +54,14 @@ impl OpenOptions {
         create_new,
         /// Emptied.
         truncate,
+        /// Past the page cache (O_DIRECT): offsets and lengths in whole sectors of the disk.
+        direct,
+    }
+
+    /// Permission bits of a file that is made.
+    pub fn mode(mut self, mode: u32) -> OpenOptions {
+        self.mode = Some(mode);
+        self
     }
 
     /// Opens the file.
@@ -60,15 +73,21 @@ impl OpenOptions {
         if crate::simulated() {
             return Ok(File(Backend::Simulated(super::simulated::open(self, path).await?)));
         }
-        let file = tokio_real::fs::OpenOptions::new()
+        let mut options = tokio_real::fs::OpenOptions::new();
+        options
             .read(self.read)
             .write(self.write)
             .append(self.append)
             .create(self.create)
             .create_new(self.create_new)
-            .truncate(self.truncate)
-            .open(path)
-            .await?;
+            .truncate(self.truncate);
+        if self.direct {
+            options.custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed());
+        }
+        if let Some(mode) = self.mode {
+            options.mode(mode);
+        }
+        let file = options.open(path).await?;
         Ok(File(Backend::Real(Arc::new(file.into_std().await))))
     }
 }
@@ -112,15 +131,14 @@ impl File {
             Backend::Simulated(file) => file.read_at(buffer, offset).await,
             Backend::Real(file) => {
                 let length = buffer.len();
-                let read = blocking(file, move |file| {
-                    let mut bytes = vec![0; length];
-                    let count = file.read_at(&mut bytes, offset)?;
-                    bytes.truncate(count);
-                    Ok(bytes)
+                let (read, start, count) = blocking(file, move |file| {
+                    let (mut bytes, start) = aligned(length);
+                    let count = file.read_at(&mut bytes[start..start + length], offset)?;
+                    Ok((bytes, start, count))
                 })
                 .await?;
-                buffer[..read.len()].copy_from_slice(&read);
-                Ok(read.len())
+                buffer[..count].copy_from_slice(&read[start..start + count]);
+                Ok(count)
             }
         }
     }
@@ -149,8 +167,23 @@ impl File {
             #[cfg(madsim)]
             Backend::Simulated(file) => file.write_all_at(bytes, offset).await,
             Backend::Real(file) => {
-                let bytes = bytes.to_vec();
-                blocking(file, move |file| file.write_all_at(&bytes, offset)).await
+                let (copy, start) = aligned_copy(bytes);
+                blocking(file, move |file| file.write_all_at(&copy[start..], offset)).await
+            }
+        }
+    }
+
+    /// Writes at a position; fewer bytes than given only where space runs out.
+    ///
+    /// # Errors
+    /// As `pwrite(2)`.
+    pub async fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match &self.0 {
+            #[cfg(madsim)]
+            Backend::Simulated(file) => file.write_at(bytes, offset).await,
+            Backend::Real(file) => {
+                let (copy, start) = aligned_copy(bytes);
+                blocking(file, move |file| file.write_at(&copy[start..], offset)).await
             }
         }
     }
@@ -214,15 +247,42 @@ impl File {
         match &self.0 {
             #[cfg(madsim)]
             Backend::Simulated(file) => Ok(super::simulated::extents(file.extents().await?)),
-            Backend::Real(file) => blocking(file, real_extents).await,
+            Backend::Real(file) => blocking(file, |file| real_extents(file, 0, u64::MAX)).await,
+        }
+    }
+
+    /// The parts of a range that hold data, in order.
+    ///
+    /// # Errors
+    /// As `lseek(2)`.
+    pub async fn extents_in(&self, offset: u64, len: u64) -> io::Result<Vec<Extent>> {
+        match &self.0 {
+            #[cfg(madsim)]
+            Backend::Simulated(file) => Ok(super::simulated::extents(file.extents_in(offset, len).await?)),
+            Backend::Real(file) => blocking(file, move |file| real_extents(file, offset, len)).await,
         }
     }
 }
 
-fn real_extents(file: &std::fs::File) -> io::Result<Vec<Extent>> {
-    let end = file.metadata()?.len();
+/// Memory that O_DIRECT takes: where in the vector so many bytes begin.
+fn aligned(length: usize) -> (Vec<u8>, usize) {
+    let bytes = vec![0; length + DIRECT_ALIGNMENT];
+    let start = bytes.as_ptr().align_offset(DIRECT_ALIGNMENT);
+    (bytes, start)
+}
+
+/// A copy in such memory, to the end of the vector.
+fn aligned_copy(content: &[u8]) -> (Vec<u8>, usize) {
+    let (mut bytes, start) = aligned(content.len());
+    bytes[start..start + content.len()].copy_from_slice(content);
+    bytes.truncate(start + content.len());
+    (bytes, start)
+}
+
+fn real_extents(file: &std::fs::File, offset: u64, len: u64) -> io::Result<Vec<Extent>> {
+    let end = file.metadata()?.len().min(offset.saturating_add(len));
     let mut extents = Vec::new();
-    let mut position = 0;
+    let mut position = offset;
     while position < end {
         let offset = match seek(file, SeekFrom::Data(position)) {
             Ok(offset) => offset,
@@ -230,7 +290,10 @@ fn real_extents(file: &std::fs::File) -> io::Result<Vec<Extent>> {
             Err(rustix::io::Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };
-        position = seek(file, SeekFrom::Hole(offset))?;
+        if offset >= end {
+            break;
+        }
+        position = seek(file, SeekFrom::Hole(offset))?.min(end);
         extents.push(Extent { offset, len: position - offset });
     }
     Ok(extents)

@@ -20,15 +20,18 @@ pub(super) async fn read_dir(path: &str) -> io::Result<Vec<DirEntry>> {
 }
 
 pub(super) async fn open(options: OpenOptions, path: &str) -> io::Result<corral_disk::File> {
-    corral_disk::OpenOptions::new()
-        .read(options.read)
+    let mut open = corral_disk::OpenOptions::new();
+    open.read(options.read)
         .write(options.write)
         .append(options.append)
         .create(options.create)
         .create_new(options.create_new)
         .truncate(options.truncate)
-        .open(path)
-        .await
+        .direct(options.direct);
+    if let Some(mode) = options.mode {
+        open.mode(mode);
+    }
+    open.open(path).await
 }
 
 pub(super) fn convert(metadata: corral_disk::Metadata) -> Metadata {
