@@ -126,7 +126,8 @@ fn record_schema(fields: &[Field], release: Release) -> JSONSchemaProps {
 fn field_schema(field: &Field, release: Release) -> JSONSchemaProps {
     let choices: Vec<_> = field.choices_in(release).map(|choice| JSON(choice.into())).collect();
     JSONSchemaProps {
-        nullable: field.nullable.then_some(true),
+        nullable: field.is_nullable_in(release).then_some(true),
+        default: field.default.map(|value| JSON(value.into())),
         enum_: (!choices.is_empty()).then_some(choices),
         min_length: field.least_length.map(i64::from),
         ..schema(&field.value, release)
@@ -144,7 +145,11 @@ fn add_paths(parent: &str, fields: &[Field], release: Release, lines: &mut Vec<S
             path += if matches!(value, Type::List(_)) { "[]" } else { "{}" };
             value = inner;
         }
-        let marks = format!("{}{}", if field.required { " r" } else { "" }, if field.nullable { " n" } else { "" });
+        let marks = format!(
+            "{}{}",
+            if field.required { " r" } else { "" },
+            if field.is_nullable_in(release) { " n" } else { "" }
+        );
         if let Type::Record(inner) = value {
             if !marks.is_empty() {
                 lines.push(format!("{path}{marks}"));

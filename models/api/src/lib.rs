@@ -27,8 +27,9 @@ pub mod wire;
 pub use builds::{Build, ClientBuild, Selection};
 pub use defects::Defect;
 pub use kinds::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, EngineImage, Node, Setting, SystemBackup, Volume,
-    VolumeAttachment,
+    BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
+    Engine, EngineImage, InstanceManager, Node, Orphan, RecurringJob, Replica, Setting, ShareManager, Snapshot,
+    SupportBundle, SystemBackup, SystemRestore, Volume, VolumeAttachment,
 };
 pub use releases::{ClientRelease, Release};
 pub use resource::CustomResource;

@@ -45,6 +45,14 @@ pub enum Type {
 pub trait Described {
     /// Its description.
     const TYPE: Type;
+
+    /// Whether Go's `omitempty` leaves it out. A map or list without entries is empty even if it was made.
+    fn is_empty(&self) -> bool
+    where
+        Self: Default + PartialEq,
+    {
+        *self == Self::default()
+    }
 }
 
 /// One field of a [`Type::Record`].
@@ -54,8 +62,8 @@ pub struct Field {
     pub name: &'static str,
     /// What it holds.
     pub value: Type,
-    /// `null` is stored. Where this is false, an API server drops a `null`.
-    pub nullable: bool,
+    /// What an API server fills in where it is absent.
+    pub default: Option<&'static str>,
     /// An API server refuses an object without it.
     pub required: bool,
     /// Not written when it is empty (Go's `omitempty`).
@@ -66,6 +74,7 @@ pub struct Field {
     pub choices: &'static [&'static str],
     /// One of `choices` that came with a later release.
     pub later_choice: Option<(&'static str, Release)>,
+    nullable_since: Option<Release>,
     since: Option<Release>,
     until: Option<Release>,
 }
@@ -76,20 +85,32 @@ impl Field {
         Self {
             name,
             value,
-            nullable: false,
+            default: None,
             required: false,
             omitted_when_empty: false,
             least_length: None,
             choices: &[],
             later_choice: None,
+            nullable_since: None,
             since: None,
             until: None,
         }
     }
 
-    /// `null` is stored.
-    pub const fn nullable(mut self) -> Self {
-        self.nullable = true;
+    /// `null` is stored. Where it is not, an API server drops it.
+    pub const fn nullable(self) -> Self {
+        self.nullable_since(Release::V1_7_2)
+    }
+
+    /// `null` is stored by releases from this one on.
+    pub const fn nullable_since(mut self, release: Release) -> Self {
+        self.nullable_since = Some(release);
+        self
+    }
+
+    /// What an API server fills in where it is absent.
+    pub const fn defaults_to(mut self, value: &'static str) -> Self {
+        self.default = Some(value);
         self
     }
 
@@ -146,6 +167,11 @@ impl Field {
         release.is_between(self.since, self.until)
     }
 
+    /// Whether `release` stores a `null`.
+    pub fn is_nullable_in(&self, release: Release) -> bool {
+        self.nullable_since.is_some_and(|since| release.at_least(since))
+    }
+
     /// The values `release` takes.
     pub fn choices_in(&self, release: Release) -> impl Iterator<Item = &'static str> {
         let later = self.later_choice.filter(|(_, since)| !release.at_least(*since)).map(|(choice, _)| choice);
@@ -181,12 +207,20 @@ impl Described for Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time> 
     const TYPE: Type = Type::Time;
 }
 
-impl<T: Described> Described for go::List<T> {
+impl<T: Described + 'static> Described for go::List<T> {
     const TYPE: Type = Type::List(&T::TYPE);
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
-impl<V: Described> Described for go::Map<V> {
+impl<V: Described + 'static> Described for go::Map<V> {
     const TYPE: Type = Type::Map(&V::TYPE);
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 /// Declares a structure and its fields; see the head of this file.
@@ -245,7 +279,7 @@ macro_rules! record {
                             $(.$option($($argument),*))*
                             .omitted_when_empty
                     };
-                    if omittable && self.$field == <$type>::default() {
+                    if omittable && <$type as $crate::schema::Described>::is_empty(&self.$field) {
                         record.skip_field($json)?;
                     } else {
                         record.serialize_field($json, &self.$field)?;

@@ -27,7 +27,7 @@ fn assert_structural(path: &str, schema: &Value) {
 fn definitions_are_structural_and_have_a_status_subresource() {
     for release in Release::ALL {
         let definitions = crds::all(*release);
-        assert_eq!(definitions.len(), 10);
+        assert_eq!(definitions.len(), 22);
         for definition in definitions {
             let written = serde_json::to_value(&definition).expect("it can be written");
             assert_eq!(serde_json::from_value::<CustomResourceDefinition>(written.clone()).ok(), Some(definition));

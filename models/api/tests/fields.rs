@@ -7,8 +7,9 @@ use longhorn_api::releases::ReleaseLine;
 use longhorn_api::resource::{CustomResource, Definition};
 use longhorn_api::schema::{Field, Type};
 use longhorn_api::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, EngineImage, Node, Release, Setting, SystemBackup, Volume,
-    VolumeAttachment, crds, kinds, wire,
+    BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
+    Engine, EngineImage, InstanceManager, Node, Orphan, RecurringJob, Release, Replica, Setting, ShareManager,
+    Snapshot, SupportBundle, SystemBackup, SystemRestore, Volume, VolumeAttachment, crds, kinds, wire,
 };
 use serde_json::{Map, Value, json};
 
@@ -134,14 +135,26 @@ fn another_kind_is_refused<K: CustomResource>() {
 macro_rules! for_every_kind {
     ($check:ident) => {{
         const KINDS: &[(&str, fn())] = &[
+            ("BackingImage", $check::<BackingImage>),
+            ("BackingImageDataSource", $check::<BackingImageDataSource>),
+            ("BackingImageManager", $check::<BackingImageManager>),
             ("Backup", $check::<Backup>),
             ("BackupBackingImage", $check::<BackupBackingImage>),
             ("BackupTarget", $check::<BackupTarget>),
             ("BackupVolume", $check::<BackupVolume>),
+            ("Engine", $check::<Engine>),
             ("EngineImage", $check::<EngineImage>),
+            ("InstanceManager", $check::<InstanceManager>),
             ("Node", $check::<Node>),
+            ("Orphan", $check::<Orphan>),
+            ("RecurringJob", $check::<RecurringJob>),
+            ("Replica", $check::<Replica>),
             ("Setting", $check::<Setting>),
+            ("ShareManager", $check::<ShareManager>),
+            ("Snapshot", $check::<Snapshot>),
+            ("SupportBundle", $check::<SupportBundle>),
             ("SystemBackup", $check::<SystemBackup>),
+            ("SystemRestore", $check::<SystemRestore>),
             ("Volume", $check::<Volume>),
             ("VolumeAttachment", $check::<VolumeAttachment>),
         ];
