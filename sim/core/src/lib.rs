@@ -32,7 +32,7 @@ pub use logs::LogLine;
 #[cfg(madsim)]
 pub use machine::{Machine, MachineId, MachineState, WallClock};
 #[cfg(madsim)]
-pub use process::{Attachments, Main, Process, ProcessId, ProcessSpec, Signal};
+pub use process::{Attachments, ChildOf, Main, Process, ProcessId, ProcessSpec, Signal};
 #[cfg(madsim)]
 pub use queue::{EventQueue, Ticket};
 #[cfg(madsim)]

@@ -64,6 +64,11 @@ impl Attachments {
     }
 }
 
+/// Which process started this one with [`crate::World::spawn_process`] as its child: it is killed when that one ends (PR_SET_PDEATHSIG, and what the
+/// kernel does to a container whose first process ends). An attachment, replaced for each generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildOf(pub ProcessId);
+
 /// Signals that this system uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
@@ -71,6 +76,8 @@ pub enum Signal {
     Terminate,
     /// As terminate; what the instance manager sends first.
     Interrupt,
+    /// SIGHUP, for which nothing here listens: ends the process.
+    HangUp,
     /// Ends the process at once.
     Kill,
     /// Stops the process; its kernel lives on.

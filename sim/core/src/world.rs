@@ -15,7 +15,7 @@ use madsim::task::NodeId;
 use crate::journal::{End, Event, Journal};
 use crate::machine::{Machine, MachineId, MachineState};
 use crate::nanos::Nanos;
-use crate::process::{Main, Process, ProcessId, ProcessSpec, Signal};
+use crate::process::{ChildOf, Main, Process, ProcessId, ProcessSpec, Signal};
 use crate::queue::EventQueue;
 use crate::random::Stream;
 use crate::timer::Sleep;
@@ -277,7 +277,7 @@ impl World {
             return;
         }
         match signal {
-            Signal::Kill => self.end_process(process, End::Killed),
+            Signal::Kill | Signal::HangUp => self.end_process(process, End::Killed),
             Signal::Terminate | Signal::Interrupt => {
                 if !process.ask_to_terminate() {
                     self.end_process(process, End::Killed);
@@ -309,7 +309,18 @@ impl World {
         }
         self.journal.record(self.now(), 0, 0, Event::ProcessEnded { process: process.id.0, end: end.clone() });
         self.each_kernel(|kernel| kernel.process_ended(process, &end));
+        self.kill_children_of(process.id);
         true
+    }
+
+    /// Kills what a process that ended had started. Later in the same instant, since this may run inside madsim's own killing of a node.
+    fn kill_children_of(&self, parent: ProcessId) {
+        let is_child =
+            |process: &&Arc<Process>| process.spec.attachments.get::<ChildOf>().is_some_and(|of| of.0 == parent);
+        let children: Vec<_> = lock(&self.processes).by_id.values().filter(is_child).cloned().collect();
+        for child in children {
+            self.queue.run_at(self.now(), move || world().end_process(&child, End::Killed));
+        }
     }
 
     /// madsim killed a node by itself: one of its tasks panicked.

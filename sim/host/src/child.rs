@@ -95,7 +95,20 @@ impl Command {
         Ok(output)
     }
 
-    /// Starts it.
+    /// The same program for the real world's runtime, killed when its handle is dropped.
+    pub(crate) fn to_real(&self) -> tokio_real::process::Command {
+        let mut command = tokio_real::process::Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Starts it. It is killed when this process ends.
     ///
     /// # Errors
     /// No such program.
@@ -104,19 +117,11 @@ impl Command {
         if crate::simulated() {
             return self.spawn_simulated().await.map(|process| Child(Backend::Simulated(process)));
         }
-        let child = tokio_real::process::Command::new(&self.program)
-            .args(&self.arguments)
-            .envs(self.environment.iter().cloned())
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        Ok(Child(Backend::Real(child)))
+        Ok(Child(Backend::Real(self.to_real().spawn()?)))
     }
 
     #[cfg(madsim)]
-    async fn spawn_simulated(&self) -> io::Result<std::sync::Arc<corral_core::Process>> {
+    pub(crate) async fn spawn_simulated(&self) -> io::Result<std::sync::Arc<corral_core::Process>> {
         use crate::process::{Executables, Programs, StartLatency, not_found};
         let world = corral_core::world();
         let Some(parent) = world.current_process() else { return std::future::pending().await };
@@ -138,6 +143,7 @@ impl Command {
         spec.name = format!("{}:{}", parent.spec.name, self.program.rsplit('/').next().unwrap_or_default());
         spec.arguments = std::iter::once(&self.program).chain(&self.arguments).cloned().collect();
         spec.environment.extend(self.environment.iter().cloned());
+        spec.attachments = spec.attachments.with(std::sync::Arc::new(corral_core::ChildOf(parent.id)));
         // The future is made inside the new process, so that what it draws and opens from its first line on is its own.
         Ok(world.spawn_process(spec, Box::pin(async move { main().await })))
     }

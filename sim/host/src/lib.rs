@@ -11,6 +11,7 @@ compile_error!(
 );
 
 mod child;
+mod daemon;
 pub mod fs;
 pub mod http;
 pub mod journal;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::child::{Child, Command, ExitStatus, Output};
+pub use crate::daemon::{Daemon, Signal};
 
 /// A program's main: what an image or an executable file is in the simulated world. It runs as a process of its own, reads its arguments and
 /// environment through this module, and gives an exit status.

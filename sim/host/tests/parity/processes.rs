@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::process::{Command, Programs, args, env_var, print, print_error, program};
+use host::process::{Command, Programs, Signal, args, env_var, print, print_error, program};
 
 /// `sh -c` with the four scripts that these tests run.
 async fn shell() -> i32 {
@@ -88,5 +88,50 @@ fn a_program_that_takes_too_long_is_killed() {
 fn a_missing_program_is_not_found() {
     in_both_worlds(|| async {
         assert_eq!(Command::new("/no/such/program").output().await.unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_daemon_is_watched_and_signalled() {
+    in_both_worlds(|| async {
+        let daemon = script("sleep 60").spawn_daemon().await.unwrap();
+        assert!(daemon.is_running());
+        let watcher = host::spawn({
+            let daemon = daemon.clone();
+            async move { daemon.wait().await }
+        });
+        daemon.signal(Signal::Kill);
+        assert_eq!(watcher.await.unwrap().code, 137);
+        assert_eq!(daemon.wait().await.code, 137);
+        assert!(!daemon.is_running());
+        daemon.signal(Signal::HangUp);
+        let daemon = script("echo out; echo err >&2; exit 3").spawn_daemon().await.unwrap();
+        assert_eq!(daemon.wait().await.code, 3);
+        // The real world's output comes through a pipe, and is read a moment after the end.
+        while daemon.written().len() < 8 {
+            host::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(daemon.written(), b"out\nerr\n");
+    });
+}
+
+#[test]
+fn children_end_with_their_parent() {
+    simulated(|| async {
+        let world = corral_core::world();
+        let me = world.current_process().expect("the test is a process");
+        let parent = world.spawn_process(
+            me.spec.clone(),
+            Box::pin(async {
+                script("sleep 60").spawn_daemon().await.unwrap().wait().await;
+                0
+            }),
+        );
+        host::time::sleep(Duration::from_secs(5)).await;
+        let before = world.processes().len();
+        world.signal(&parent, corral_core::Signal::Kill);
+        host::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(world.processes().len(), before - 2);
+        assert!(world.now().as_duration() < Duration::from_secs(60));
     });
 }
