@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::kinds::instance::InstanceType;
+use crate::releases::Release;
+
 /// The finalizer on most kinds, put there by the mutating webhook at create and update.
 /// InstanceManager, RecurringJob, Setting and SystemRestore have none.
 pub const FINALIZER: &str = crate::GROUP;
@@ -47,6 +50,18 @@ pub const COMPONENT_NODE: &str = "longhorn.io/node";
 pub const INSTANCE_MANAGER_TYPE: &str = "longhorn.io/instance-manager-type";
 /// [`crate::names::instance_manager_image`].
 pub const INSTANCE_MANAGER_IMAGE: &str = "longhorn.io/instance-manager-image";
+/// The disk of a backing image manager or data source, on it and its pod.
+pub const COMPONENT_DISK_UUID: &str = "longhorn.io/disk-uuid";
+/// Name of the BackingImageDataSource, on its pod.
+pub const BACKING_IMAGE_DATA_SOURCE: &str = "longhorn.io/backing-image-data-source";
+/// On a snapshot or attachment that an export makes: the backing image's name.
+pub const SNAPSHOT_FOR_EXPORTING_BACKING_IMAGE: &str = "for-exporting-backing-image";
+/// On a snapshot that a copy of the volume makes: the new volume's name.
+pub const SNAPSHOT_FOR_CLONING_VOLUME: &str = "for-cloning-volume";
+/// `InProgress`, on Volumes and others while a system restore makes them.
+pub const SYSTEM_RESTORE: &str = "longhorn.io/system-restore";
+/// On a Kubernetes node: `true` keeps the second data engine off it; since v1.8.0-rc1.
+pub const NODE_DISABLE_V2_DATA_ENGINE: &str = "node.longhorn.io/disable-v2-data-engine";
 /// `v1` or `v2`.
 pub const DATA_ENGINE: &str = "longhorn.io/data-engine";
 /// What kind of orphan.
@@ -109,8 +124,66 @@ pub fn recurring_job_group(group: &str) -> String {
 
 /// Labels of an EngineImage and of what belongs to it.
 pub fn of_engine_image(engine_image: &str) -> BTreeMap<String, String> {
-    let pairs = [(MANAGED_BY, MANAGED_BY_VALUE), (COMPONENT, "engine-image"), (ENGINE_IMAGE, engine_image)];
+    with(of_component("engine-image"), [(ENGINE_IMAGE, engine_image)])
+}
+
+/// Labels of what Longhorn itself makes and which is part of `component`.
+fn of_component(component: &str) -> BTreeMap<String, String> {
+    let pairs = [(MANAGED_BY, MANAGED_BY_VALUE), (COMPONENT, component)];
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
+fn with<const N: usize>(labels: BTreeMap<String, String>, more: [(&str, &str); N]) -> BTreeMap<String, String> {
+    let mut labels = labels;
+    labels.extend(more.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    labels
+}
+
+/// Labels of an InstanceManager and its pod.
+pub fn of_instance_manager(node: &str, image: &str, data_engine: &str) -> BTreeMap<String, String> {
+    let image = crate::names::instance_manager_image(image);
+    let own = [
+        (INSTANCE_MANAGER_TYPE, "aio"),
+        (COMPONENT_NODE, node),
+        (INSTANCE_MANAGER_IMAGE, image.as_str()),
+        (DATA_ENGINE, data_engine),
+    ];
+    with(of_component("instance-manager"), own)
+}
+
+/// Labels of a BackingImageManager and its pod.
+pub fn of_backing_image_manager(node: &str, disk_uuid: &str) -> BTreeMap<String, String> {
+    with(of_component("backing-image-manager"), [(COMPONENT_DISK_UUID, disk_uuid), (COMPONENT_NODE, node)])
+}
+
+/// Labels of a BackingImageDataSource and its pod.
+pub fn of_backing_image_data_source(name: &str, node: &str, disk_uuid: &str) -> BTreeMap<String, String> {
+    let own = [(BACKING_IMAGE_DATA_SOURCE, name), (COMPONENT_DISK_UUID, disk_uuid), (COMPONENT_NODE, node)];
+    with(of_component("backing-image-data-source"), own)
+}
+
+/// Labels of the Orphan of a replica's folder or logical volume.
+pub fn of_orphaned_data(node: &str) -> BTreeMap<String, String> {
+    with(of_component("orphan"), [(NODE, node), (ORPHAN_TYPE, "replica")])
+}
+
+/// Labels of the Orphan of an instance. The instance manager is one of them in v1.9.2.
+pub fn of_orphaned_instance(
+    release: Release,
+    instance_type: &InstanceType,
+    node: &str,
+    instance_manager: &str,
+    instance: &str,
+) -> BTreeMap<String, String> {
+    let own = match instance_type {
+        InstanceType::Engine => [(ENGINE, instance), (ORPHAN_TYPE, "engine-instance")],
+        _ => [(REPLICA, instance), (ORPHAN_TYPE, "replica-instance")],
+    };
+    let mut labels = with(with(of_component("orphan"), [(NODE, node)]), own);
+    if release.at_least(Release::V1_9_2) {
+        labels.insert(INSTANCE_MANAGER.to_owned(), instance_manager.to_owned());
+    }
+    labels
 }
 
 /// The label's value; none if the object has no labels or not this one.

@@ -1,6 +1,7 @@
 //! Longhorn's custom resources, names, labels, settings; releases and the table of recorded defects.
 //!
-//! * [`kinds`]: the resources of `longhorn.io/v1beta2`, one file a kind; [`crds`] their definitions as an API server wants them.
+//! * [`kinds`]: the resources of `longhorn.io/v1beta2`, one file a kind; [`crds`] their definitions as an API server wants them, and
+//!   [`listing`] how these compare with a list of field paths.
 //! * [`labels`], [`names`], [`settings`]: the vocabulary that controllers and clients share.
 //! * [`releases`], [`defects`], [`builds`]: what code asks when releases differ.
 //! * [`go`], [`schema`], [`resource`], [`text`], [`wire`]: how a Go program's types look on the wire, and what is derived from that.
@@ -16,6 +17,7 @@ pub mod defects;
 pub mod go;
 pub mod kinds;
 pub mod labels;
+pub mod listing;
 pub mod names;
 pub mod releases;
 pub mod resource;

@@ -111,6 +111,33 @@ pub fn orphaned_replica(node: &str, disk: &str, disk_path: &str, disk_uuid: &str
     format!("orphan-{}", sha256(&format!("{node}-{disk}-{disk_path}-{disk_uuid}-{folder}")))
 }
 
+/// The Orphan of an instance. Before v1.9.2 it stood for the name on the node, then for one incarnation in one instance manager.
+pub fn orphaned_instance(
+    release: Release,
+    instance: &str,
+    uuid: &str,
+    instance_manager: &str,
+    node: &str,
+    data_engine: &str,
+) -> String {
+    let identity = if release.before(Release::V1_9_2) {
+        format!("{instance}-{node}-{data_engine}")
+    } else {
+        format!("{instance}-{uuid}-{instance_manager}-{data_engine}")
+    };
+    format!("orphan-{}", sha256(&identity))
+}
+
+/// The pod of a BackingImageDataSource.
+pub fn backing_image_data_source_pod(backing_image: &str) -> String {
+    format!("backing-image-ds-{backing_image}")
+}
+
+/// Folder of a backing image's copy, below `backing-images/` of a disk.
+pub fn backing_image_folder(backing_image: &str, uuid: &str) -> String {
+    format!("{backing_image}-{uuid}")
+}
+
 fn sha512(text: &str) -> String {
     hex::encode(Sha512::digest(text))
 }

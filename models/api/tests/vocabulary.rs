@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use longhorn_api::kinds::instance::InstanceType;
 use longhorn_api::releases::ReleaseLine;
 use longhorn_api::settings::{self, Value};
 use longhorn_api::{Release, labels, names};
@@ -102,9 +103,40 @@ fn other_names() {
     assert_eq!(new, "bim-26b8a2f0c28230b625c6414589e0e76463e01a26476cf084204283b0918942d1");
     let orphan = names::orphaned_replica("n1", "d", "/p", "u", "f");
     assert_eq!(orphan, "orphan-e0dd66687013a5c388e2cb953bf2fa324df7a2439276e2da93d684d5e3e5b8bb");
+    // sha256 of "vol-r-1-n1-v2" and of "vol-r-1-u-im-v2".
+    let orphan = |release| names::orphaned_instance(release, "vol-r-1", "u", "im", "n1", "v2");
+    assert_eq!(
+        orphan(Release::V1_9_0_DEV_00886872C),
+        "orphan-7eedd4b52a567101d7d35c8cfeac1aeb51d9016f03bcc22623c0289b1c55e257"
+    );
+    assert_eq!(orphan(Release::V1_9_2), "orphan-3711228606e7745bab5e77d660a47221adc98eb8d06440c19e534f9750b155e0");
     assert_eq!(labels::recurring_job("nightly"), "recurring-job.longhorn.io/nightly");
     assert_eq!(
         labels::recurring_job_group(labels::DEFAULT_RECURRING_JOB_GROUP),
         "recurring-job-group.longhorn.io/default"
     );
+}
+
+#[test]
+fn what_belongs_to_a_node_says_so_in_its_labels() {
+    let text = |labels: BTreeMap<String, String>| {
+        let pairs: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        pairs.join(" ")
+    };
+    assert_eq!(
+        text(labels::of_instance_manager("n1", "a/b:1", "v2")),
+        "longhorn.io/component=instance-manager longhorn.io/data-engine=v2 longhorn.io/instance-manager-image=imi-2bfe0c0c \
+         longhorn.io/instance-manager-type=aio longhorn.io/managed-by=longhorn-manager longhorn.io/node=n1"
+    );
+    assert_eq!(
+        text(labels::of_orphaned_data("n1")),
+        "longhorn.io/component=orphan longhorn.io/managed-by=longhorn-manager longhorn.io/orphan-type=replica longhornnode=n1"
+    );
+    let orphan = |release| text(labels::of_orphaned_instance(release, &InstanceType::Engine, "n1", "im", "vol-e-0"));
+    assert_eq!(
+        orphan(Release::V1_9_0_DEV_00886872C),
+        "longhorn.io/component=orphan longhorn.io/managed-by=longhorn-manager longhorn.io/orphan-type=engine-instance \
+         longhornengine=vol-e-0 longhornnode=n1"
+    );
+    assert!(orphan(Release::V1_9_2).contains(" longhorninstancemanager=im "));
 }

@@ -39,6 +39,8 @@ pub enum Command {
     },
     /// The API server with its garbage collector and namespace clean-up, in the real world
     Apiserver(ApiserverOptions),
+    /// Longhorn's custom resource definitions, or what a list of field paths has and they lack
+    Crds(CrdsOptions),
     /// How fast it is, on this machine
     Bench(BenchOptions),
 }
@@ -181,6 +183,17 @@ pub struct ApiserverOptions {
     /// Allow an address that other machines can reach; the server has no authentication
     #[arg(long)]
     pub allow_remote: bool,
+}
+
+/// Options of `crds`.
+#[derive(Args, Debug)]
+pub struct CrdsOptions {
+    /// The release (see `corral list releases`)
+    #[arg(long, value_name = "RELEASE", default_value = "")]
+    pub release: String,
+    /// Compare with this list: headings `## Kind`, lines `path type`. Names each gap; the last line is the share that is there
+    #[arg(long, value_name = "FILE")]
+    pub diff: Option<PathBuf>,
 }
 
 /// Options of `bench`.

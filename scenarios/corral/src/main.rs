@@ -3,6 +3,7 @@
 mod apiserver;
 mod arguments;
 mod bench;
+mod crds;
 mod failure;
 mod fuzz;
 mod list;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Worker => fuzz::work(),
         Command::List { what } => list::list(what),
         Command::Apiserver(options) => apiserver::serve(&options),
+        Command::Crds(options) => crds::crds(&options),
         Command::Bench(options) => bench::bench(&options),
     };
     match done {
