@@ -7,6 +7,7 @@ use host::net::TcpListener;
 
 use crate::arguments::ApiserverOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::say::say;
 
 /// Serves until Ctrl-C.
 pub fn serve(options: &ApiserverOptions) -> Done {
@@ -25,7 +26,9 @@ pub fn serve(options: &ApiserverOptions) -> Done {
             Options { allow_plain_http_webhooks: true, webhook_scheme: WebhookScheme::Http, ..Options::default() },
         );
         host::spawn(async move { server.serve(listener).await });
-        println!("serving the Kubernetes API on http://{bound}; try: kubectl --server http://{bound} get namespaces");
+        say(format_args!(
+            "serving the Kubernetes API on http://{bound}; try: kubectl --server http://{bound} get namespaces"
+        ));
         let (base, stop) = (bound.to_string(), Stop::new());
         let collector = host::spawn(collect(base.clone(), stop.clone()));
         let namespaces = host::spawn(clean_up(base, stop.clone()));

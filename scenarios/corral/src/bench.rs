@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::BenchOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::run::create;
+use crate::say::say;
 use crate::table::table;
 
 /// One figure.
@@ -100,12 +101,12 @@ pub fn bench(options: &BenchOptions) -> Done {
         profile: if cfg!(debug_assertions) { "debug: figures mean nothing" } else { "release" }.to_owned(),
         figures: Vec::new(),
     };
-    println!("{}; commit {}; rustc {}; {}", report.machine, report.commit, report.toolchain, report.profile);
+    say(format_args!("{}; commit {}; rustc {}; {}", report.machine, report.commit, report.toolchain, report.profile));
     for (name, measure) in LINES.iter().filter(|(name, _)| name.contains(&options.only)) {
         eprintln!("measuring {name} ...");
         report.figures.extend(measure(scale));
     }
-    print!("{}", table(&rows(&report.figures, earlier.as_ref())));
+    say(table(&rows(&report.figures, earlier.as_ref())).trim_end());
     if let (Some(file), Some(path)) = (out, &options.json) {
         serde_json::to_writer_pretty(file, &report).map_err(|error| Refused::path(path, "cannot be written", error))?;
     }

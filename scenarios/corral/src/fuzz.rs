@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::say::say;
 use crate::table::table;
 
 /// The worker that `fuzz` starts: runs jobs from standard input until that ends.
@@ -57,7 +58,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     let shown = Shown::new(total);
     let summary = corral_explore::fuzz(&fuzz_options, |progress| shown.show(progress)).map_err(Refused::new)?;
     let took = shown.finish();
-    print!("{}", report(&summary, took, &arm));
+    say(report(&summary, took, &arm).trim_end());
     if let Some(out) = &options.out {
         write_seed_files(out, &summary, &arm)?;
     }
@@ -175,7 +176,7 @@ fn write_seed_files(out: &Path, summary: &Summary, arm: &Arm) -> Result<(), Refu
         };
         let path = out.join(format!("{:02}-{name}-{seed}.toml", index + 1));
         std::fs::write(&path, file.to_toml()).map_err(|error| Refused::path(&path, "cannot be written", error))?;
-        println!("wrote {}", path.display());
+        say(format_args!("wrote {}", path.display()));
     }
     Ok(())
 }

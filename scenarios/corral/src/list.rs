@@ -4,6 +4,7 @@ use corral_scenarios::catalogue;
 
 use crate::arguments::Listing;
 use crate::failure::{Done, Status};
+use crate::say::say;
 use crate::table::table;
 
 /// Prints what there is.
@@ -37,6 +38,6 @@ pub fn list(what: Listing) -> Done {
     if rows.is_empty() {
         rows.push(row(&["none"]));
     }
-    print!("{}", table(&rows));
+    say(table(&rows).trim_end());
     Ok(Status::AsExpected)
 }

@@ -9,6 +9,7 @@ mod fuzz;
 mod list;
 mod replay;
 mod run;
+mod say;
 mod table;
 
 use std::process::ExitCode;

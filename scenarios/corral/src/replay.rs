@@ -7,6 +7,7 @@ use corral_world::{Arm, RunOptions, SeedFile, Verdict};
 
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::say::say;
 use crate::table::table;
 
 /// Replays and prints a table; status 1 if anything is not as the files say.
@@ -51,7 +52,8 @@ pub fn replay(options: &ReplayOptions) -> Done {
         }
     }
     let bad = rows.iter().skip(1).any(|row| row.last().is_some_and(|mark| mark == "<-"));
-    print!("{}\n{}", table(&rows), notes.iter().map(|note| format!("{note}\n")).collect::<String>());
+    say(table(&rows));
+    notes.iter().for_each(say);
     if options.robust > 0 {
         for (path, file) in &loaded {
             robust(path, file, options.robust)?;
@@ -124,7 +126,7 @@ fn robust(path: &Path, file: &SeedFile, count: u64) -> Result<(), Refused> {
             shown += u64::from(verdict.violations.iter().any(|found| found.signature == file.expect.signature));
         }
         let wanted = if fails { "reach the violation" } else { "reach it, and none should" };
-        println!("{}, {arm}: {shown} of {count} other seeds {wanted}", name_of(path));
+        say(format_args!("{}, {arm}: {shown} of {count} other seeds {wanted}", name_of(path)));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use corral_world::{Plan, Verdict};
 
 use crate::arguments::RunOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::say::say;
 
 /// Runs a scenario once (twice, if asked) and prints its verdict.
 pub fn run(options: &RunOptions) -> Done {
@@ -24,7 +25,7 @@ pub fn run(options: &RunOptions) -> Done {
     };
     catalogue().check(scenario.as_ref(), &arm, &plan)?;
     if options.print_plan {
-        print!("{}", toml::to_string(&plan).map_err(Refused::new)?);
+        say(toml::to_string(&plan).map_err(Refused::new)?.trim_end());
         return Ok(Status::AsExpected);
     }
     // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
@@ -33,19 +34,19 @@ pub fn run(options: &RunOptions) -> Done {
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in &verdict.logs {
-        println!("{} {} {} {}", line.at, line.level, line.name, line.text);
+        say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));
     }
-    println!("{}", summary(&options.scenario, seed, &arm, &verdict));
+    say(summary(&options.scenario, seed, &arm, &verdict));
     if let (Some(file), Some(path)) = (journal, &options.journal) {
         write_journal(file, &verdict).map_err(|error| Refused::path(path, "cannot write the journal", error))?;
     }
     if options.twice {
         let again = corral_world::run(scenario, &arm, seed, Some(plan), run_options)?;
         if again.digest != verdict.digest {
-            println!("not deterministic: the second run's digest is {}", again.digest);
+            say(format_args!("not deterministic: the second run's digest is {}", again.digest));
             return Ok(Status::NotDeterministic);
         }
-        println!("twice the same");
+        say("twice the same");
     }
     let failed = !verdict.passed() || (options.hazards && !verdict.hazards.is_empty());
     Ok(if failed { Status::Violation } else { Status::AsExpected })

@@ -2,6 +2,7 @@
 
 #![cfg(madsim)]
 
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::time::Duration;

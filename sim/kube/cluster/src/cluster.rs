@@ -224,7 +224,12 @@ impl Cluster {
 
     /// Kills a container's processes; false if none of this name runs.
     pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        self.workers.values().any(|worker| worker.runtime.kill_container(namespace, pod, container))
+        self.workers.values().any(|worker| worker.runtime.kill_container(namespace, pod, container, false))
+    }
+
+    /// Kills a container's processes as a kernel does that is out of memory; false if none of this name runs.
+    pub fn kill_container_out_of_memory(&self, namespace: &str, pod: &str, container: &str) -> bool {
+        self.workers.values().any(|worker| worker.runtime.kill_container(namespace, pod, container, true))
     }
 
     /// The first process of a running container: to be stopped, or to have its output read.

@@ -18,6 +18,9 @@ const FINALIZER_TRIES: u32 = 4;
 pub(crate) enum RequestError {
     #[error("no matches for kind {kind:?} in version {api_version:?}")]
     UnknownKind { kind: String, api_version: String },
+    /// There is nowhere to look: an owner reference names no namespace. Trying again makes it no better.
+    #[error("cluster-scoped objects cannot refer to namespaced owners")]
+    NamespacedOwnerOfClusterScoped,
     #[error(transparent)]
     Client(#[from] Error),
 }

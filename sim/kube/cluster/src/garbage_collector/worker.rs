@@ -21,8 +21,6 @@ enum Tried {
     Done,
     /// The graph has been told that the object is absent.
     ToldGraph,
-    /// A cluster-scoped object has an owner in a namespace: this does not get better by trying again.
-    ImpossibleOwner,
 }
 
 /// Owner references by what the server says of them.
@@ -37,7 +35,6 @@ struct Classified {
 enum Owner {
     Absent,
     Present(Box<ObjectMeta>),
-    Impossible,
 }
 
 pub(super) async fn delete_worker(collector: Arc<Collector>) {
@@ -75,7 +72,7 @@ impl Collector {
             return true;
         }
         match self.try_to_delete(node).await {
-            Ok(Tried::ToldGraph | Tried::ImpossibleOwner) => true,
+            Ok(Tried::ToldGraph) | Err(RequestError::NamespacedOwnerOfClusterScoped) => true,
             // An object that came and went while a watch was being re-opened would stay a virtual node for ever.
             Ok(Tried::Done) => node.is_observed(),
             Err(error) => {
@@ -105,6 +102,10 @@ impl Collector {
             return Ok(Tried::Done);
         }
         let identity = &node.identity;
+        if identity.namespace.is_empty() && self.resource(&identity.api_version, &identity.kind)?.namespaced {
+            // A virtual node: nobody but a cluster-scoped dependent names an owner without a namespace.
+            return Err(RequestError::NamespacedOwnerOfClusterScoped);
+        }
         let latest = match self.requests(identity)?.get(&identity.name).await {
             Ok(latest) => latest,
             Err(error) if error.is_not_found() => return Ok(self.tell_graph_absent(node)),
@@ -120,10 +121,8 @@ impl Collector {
         if owners.is_empty() {
             return Ok(Tried::Done);
         }
-        match self.classify(node, owners).await? {
-            None => Ok(Tried::ImpossibleOwner),
-            Some(classified) => self.decide(node, &latest, classified).await,
-        }
+        let classified = self.classify(node, owners).await?;
+        self.decide(node, &latest, classified).await
     }
 
     async fn decide(&self, node: &NodeRef, latest: &ObjectMeta, owners: Classified) -> Result<Tried, RequestError> {
@@ -169,16 +168,10 @@ impl Collector {
         Ok(Tried::Done)
     }
 
-    /// None if an owner cannot be one.
-    async fn classify(
-        &self,
-        node: &NodeRef,
-        references: Vec<OwnerReference>,
-    ) -> Result<Option<Classified>, RequestError> {
+    async fn classify(&self, node: &NodeRef, references: Vec<OwnerReference>) -> Result<Classified, RequestError> {
         let mut classified = Classified::default();
         for reference in references {
             match self.look_up_owner(node, &reference).await? {
-                Owner::Impossible => return Ok(None),
                 Owner::Absent => classified.dangling.push(reference),
                 Owner::Present(owner)
                     if owner.deletion_timestamp.is_some() && has_finalizer(&owner, FOREGROUND_FINALIZER) =>
@@ -188,7 +181,7 @@ impl Collector {
                 Owner::Present(_) => classified.solid.push(reference),
             }
         }
-        Ok(Some(classified))
+        Ok(classified)
     }
 
     async fn look_up_owner(&self, node: &NodeRef, reference: &OwnerReference) -> Result<Owner, RequestError> {
@@ -203,7 +196,7 @@ impl Collector {
         }
         let resource = self.resource(&owner.api_version, &owner.kind)?;
         if resource.namespaced && namespace.is_empty() {
-            return Ok(Owner::Impossible);
+            return Err(RequestError::NamespacedOwnerOfClusterScoped);
         }
         if !resource.namespaced {
             owner.namespace = "".into();

@@ -34,6 +34,13 @@ impl Backoffs {
         (waited < entry.wait).then(|| Remaining { whole: entry.wait, left: entry.wait - waited })
     }
 
+    /// How long a new try must still wait since the last one that was counted.
+    pub fn remaining_since_count(&self, key: &str) -> Option<Remaining> {
+        let entry = self.entries.get(key)?;
+        let waited = entry.updated.elapsed();
+        (waited < entry.wait).then(|| Remaining { whole: entry.wait, left: entry.wait - waited })
+    }
+
     /// Counts a try after a failure at `since`: the next one waits longer.
     pub fn count(&mut self, key: &str, since: Instant) {
         let now = Instant::now();
@@ -93,6 +100,23 @@ mod tests {
             assert_eq!(backoffs.remaining("a", failed), None);
             backoffs.count("a", failed);
             assert_eq!(backoffs.remaining("a", Instant::now()).map(|remaining| remaining.whole), Some(INITIAL));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn tries_that_fail_at_once_wait_from_their_own_time_on() {
+        corral_core::run(corral_core::Options::new(2), async {
+            let mut backoffs = Backoffs::default();
+            assert_eq!(backoffs.remaining_since_count("a"), None);
+            for expected in [10, 20, 40] {
+                backoffs.count("a", Instant::now());
+                host::time::sleep(Duration::from_secs(expected - 1)).await;
+                let remaining = backoffs.remaining_since_count("a").expect("a second is left");
+                assert_eq!((remaining.whole.as_secs(), remaining.left.as_secs()), (expected, 1));
+                host::time::sleep(remaining.left).await;
+                assert_eq!(backoffs.remaining_since_count("a"), None);
+            }
         })
         .unwrap();
     }

@@ -56,6 +56,8 @@ struct State {
     pulled: BTreeSet<String>,
     changed: BTreeSet<String>,
     by_process: BTreeMap<ProcessId, (String, String)>,
+    /// Processes that the kernel kills for want of memory.
+    out_of_memory: BTreeSet<ProcessId>,
     random: Stream,
 }
 
@@ -117,6 +119,7 @@ impl Runtimes {
             pulled: BTreeSet::new(),
             changed: BTreeSet::new(),
             by_process: BTreeMap::new(),
+            out_of_memory: BTreeSet::new(),
             random,
         };
         let runtime = Arc::new(Runtime {
@@ -302,10 +305,13 @@ impl Runtime {
         })
     }
 
-    /// Kills a container at once; false if none of this name runs.
-    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> bool {
+    /// Kills a container at once, perhaps for want of memory; false if none of this name runs.
+    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str, out_of_memory: bool) -> bool {
         let found = self.container_process(namespace, pod, container);
         if let Some(process) = &found {
+            if out_of_memory {
+                self.state().out_of_memory.insert(process.id);
+            }
             world().signal(process, Signal::Kill);
         }
         found.is_some()
@@ -322,6 +328,7 @@ impl Runtime {
             when: Instant::now(),
             exit_code: if *end == End::MachineLost { UNKNOWN_EXIT_CODE } else { end.code() },
             reason: match end {
+                _ if state.out_of_memory.remove(&process.id) => "OOMKilled",
                 End::MachineLost => "Unknown",
                 End::Exited(0) => "Completed",
                 _ => "Error",

@@ -268,8 +268,7 @@ impl Worker {
             return Err(Failure::new("ErrImageNeverPull", message));
         }
         let key = format!("{}/image/{name}", self.uid);
-        let now = host::time::Instant::now();
-        if let Some(remaining) = kubelet.backoffs().remaining(&key, now) {
+        if let Some(remaining) = kubelet.backoffs().remaining_since_count(&key) {
             let message = format!("Back-off pulling image {name:?}");
             return Err(Failure { reason: "ImagePullBackOff", message, back_off: Some(remaining.left) });
         }

@@ -186,6 +186,11 @@ fn references_that_cannot_be_true_are_collected_and_those_that_cannot_be_checked
         let absent = OwnerReference { uid: "0-0-0".into(), name: "never".into(), ..reference(&owner, true) };
         let other_uid = OwnerReference { uid: "1-1-1".into(), ..reference(&owner, true) };
         let unknown = OwnerReference { kind: "Thing".into(), api_version: "x.example/v1".into(), ..absent.clone() };
+        let nowhere = OwnerReference { uid: "3-3-3".into(), ..absent.clone() };
+        for (name, owner) in [("of-map-nowhere", nowhere), ("of-map", reference(&owner, true))] {
+            let space = json!({"metadata": {"name": name, "ownerReferences": [owner]}});
+            spaces.create(&object(space)).await.expect("created");
+        }
         maps.create(&map("of-absent", vec![absent], &[])).await.expect("created");
         maps.create(&map("of-other-uid", vec![other_uid], &[])).await.expect("created");
         maps.create(&map("of-other-namespace", vec![reference(&elsewhere, true)], &[])).await.expect("created");
@@ -195,8 +200,16 @@ fn references_that_cannot_be_true_are_collected_and_those_that_cannot_be_checked
         for name in ["of-absent", "of-other-uid", "of-other-namespace"] {
             until_gone(&maps, name, 5).await;
         }
+        maps.delete("owner", &DeleteParams::default()).await.expect("deleted");
         host::time::sleep(Duration::from_secs(60)).await;
         assert!(maps.get_opt("of-unknown-kind").await.expect("an answer").is_some());
+        for name in ["of-map-nowhere", "of-map"] {
+            let space = spaces.get_opt(name).await.expect("an answer");
+            assert!(
+                space.is_some_and(|space| space.metadata.deletion_timestamp.is_none()),
+                "{name}: nothing that is in no namespace depends on what is in one"
+            );
+        }
     })
     .unwrap();
 }

@@ -9,4 +9,5 @@ mod nodes;
 mod pods;
 mod real_world;
 mod services;
+mod volumes;
 mod workloads;

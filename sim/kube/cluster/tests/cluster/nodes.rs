@@ -105,8 +105,11 @@ fn a_kubelet_that_starts_again_adopts_what_runs() {
         let pod = pods(&client).get("lives").await.expect("there");
         assert_eq!((restarts(&pod), is_ready(&pod)), (0, true));
         assert_eq!(cluster.container_process("default", "lives", "main").map(|process| process.id), Some(process));
-        assert!(cluster.kill_container("default", "lives", "main"));
-        until(&pods(&client), "lives", 30, |pod| restarts(pod) == 1 && is_ready(pod)).await;
+        assert!(cluster.kill_container_out_of_memory("default", "lives", "main"));
+        let pod = until(&pods(&client), "lives", 30, |pod| restarts(pod) == 1 && is_ready(pod)).await;
+        let status = &pod.status.as_ref().expect("a status").container_statuses.as_ref().expect("containers")[0];
+        let ended = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()).expect("it was killed");
+        assert_eq!((ended.exit_code, ended.reason.as_deref()), (137, Some("OOMKilled")));
     })
     .unwrap();
 }

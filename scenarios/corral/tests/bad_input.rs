@@ -1,0 +1,136 @@
+//! Bad input of any kind: one line that says what is wrong, where, and what is allowed; exit status 2; nothing half-written.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn corral(arguments: &[&str]) -> Output {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Command::new(env!("CARGO_BIN_EXE_corral")).args(arguments).current_dir(root).output().expect("the command runs")
+}
+
+/// The line it refuses with.
+fn refusal(arguments: &[&str]) -> String {
+    let output = corral(arguments);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+    said
+}
+
+/// Refused in one line that contains all of these.
+fn expect(arguments: &[&str], parts: &[&str]) {
+    let said = refusal(arguments);
+    assert_eq!(said.trim_end().lines().count(), 1, "{arguments:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?}: expected {part:?} in: {said}");
+    }
+}
+
+fn seed_file(folder: &tempfile::TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("a.toml");
+    std::fs::write(&path, text).expect("a writable folder");
+    path
+}
+
+/// A seed file that is right, to be spoilt.
+const RIGHT: &str = r#"version  = 1
+issue    = "longhorn/longhorn#10120"
+title    = "A test"
+scenario = "backup-cleanup"
+seed     = 1
+fails    = [{ release = "v1.8.0", defect = ["10120"] }]
+passes   = [{ release = "v1.8.0" }]
+reached  = ["backups-pulled"]
+[expect]
+oracle    = "client-meets-no-unexpected-error"
+signature = "x"
+[cluster]
+machines = 1
+[[step]]
+do = { fill-store = { volume = "v", backups = 1 } }
+"#;
+
+#[test]
+fn names_that_do_not_exist_are_refused_with_their_neighbours() {
+    expect(&["run", "backup-clenup"], &["unknown scenario", "did you mean \"backup-cleanup\""]);
+    expect(&["run", "backup-cleanup", "--release", "v1.8"], &["unknown release", "v1.8.0", "v1.9.2"]);
+    expect(&["run", "backup-cleanup", "--defect", "10121"], &["unknown defect", "10120"]);
+    expect(&["run", "backup-cleanup", "--cured", "x"], &["unknown defect"]);
+    expect(&["run", "backup-cleanup", "--set", "machine=1"], &["unknown parameter", "did you mean \"machines\""]);
+    expect(&["run", "backup-cleanup", "--set", "machines=9"], &["machines=9", "from 1 to 5"]);
+    expect(&["run", "backup-cleanup", "--set", "lock-wait=soon"], &["lock-wait", "is no duration"]);
+    expect(&["run", "backup-cleanup", "--defect", "10740", "--cured", "10740"], &["both cured and added"]);
+}
+
+#[test]
+fn seeds_that_are_none_are_refused() {
+    expect(&["run", "backup-cleanup", "--seed", "seven"], &["\"seven\" is no seed", "git hash"]);
+    expect(&["fuzz", "backup-cleanup", "--seeds", "9..3"], &["seed range 9..3 is empty"]);
+    expect(&["fuzz", "backup-cleanup"], &["needs a budget"]);
+    expect(&["fuzz", "backup-cleanup", "--seeds", "0..1", "--jobs", "0"], &["--jobs 0"]);
+}
+
+#[test]
+fn seed_files_are_refused_with_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |text: &str, parts: &[&str]| {
+        let path = seed_file(&folder, text);
+        expect(&["replay", path.to_str().unwrap()], &[&[path.to_str().unwrap()], parts].concat());
+    };
+    refused("", &["is empty"]);
+    refused("version = ", &[":1:"]);
+    refused(&RIGHT.replace("version  = 1", "version = 2"), &[":1:", "version = 2 is unknown"]);
+    refused(&format!("colour = 1\n{RIGHT}"), &[":1:", "unknown field `colour`"]);
+    refused(&RIGHT.replace("backup-cleanup", "backup-clenup"), &[":4:", "did you mean"]);
+    refused(&RIGHT.replace("v1.8.0\", defect", "v1.8.9\", defect"), &[":6:", "unknown release"]);
+    refused(&RIGHT.replace("backups-pulled", "backups-pushed"), &[":8:", "unknown probe"]);
+    refused(&RIGHT.replace("client-meets", "clients-meet"), &[":10:", "unknown oracle"]);
+    refused(&RIGHT.replace("machines = 1", "machines = 0"), &["machines = 0", "1 to 5"]);
+    refused(&RIGHT.replace("backups = 1", "backups = 0"), &["backups = 0", "1 to 100"]);
+    refused(&RIGHT.replace("fill-store", "fill-stores"), &["unknown variant `fill-stores`", "fill-store"]);
+    refused(&format!("{RIGHT}[[fault]]\ndo = {{ slow-stor = {{}} }}\n"), &["unknown variant `slow-stor`"]);
+    refused(
+        &format!("{RIGHT}[[fault]]\ndo = {{ freeze = {{ for = \"1s\", machine = \"worker-2\" }} }}\n"),
+        &["unknown machine \"worker-2\"", "worker-1"],
+    );
+    expect(&["replay", "no/such/file.toml"], &["no/such/file.toml", "cannot be read"]);
+}
+
+#[test]
+fn folders_that_cannot_be_written_are_known_before_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = file.join("journal.jsonl");
+    expect(&["run", "backup-cleanup", "--journal", below.to_str().unwrap()], &["cannot be written"]);
+    expect(&["fuzz", "backup-cleanup", "--seeds", "0..1", "--out", below.to_str().unwrap()], &["cannot be made"]);
+    assert_eq!(std::fs::read(&file).unwrap(), b"", "nothing was half-written");
+}
+
+#[test]
+fn the_api_server_stays_at_home() {
+    expect(&["apiserver", "--listen", "0.0.0.0:0"], &["no authentication", "loopback"]);
+}
+
+#[test]
+fn lists_list() {
+    for what in ["scenarios", "oracles", "probes", "faults", "releases", "defects", "parameters"] {
+        let output = corral(&["list", what]);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_plan_can_be_printed_and_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let arm = ["--set", "backups=1", "--set", "machines=1"];
+    let printed = corral(&[&["run", "backup-cleanup", "--seed", "5", "--print-plan"], arm.as_slice()].concat());
+    let path = folder.path().join("plan.toml");
+    std::fs::write(&path, &printed.stdout).unwrap();
+    let digest =
+        |output: Output| String::from_utf8(output.stdout).unwrap().split("digest ").nth(1).unwrap()[..32].to_owned();
+    let expanded = digest(corral(&[&["run", "backup-cleanup", "--seed", "5", "--twice"], arm.as_slice()].concat()));
+    let planned = digest(corral(
+        &[&["run", "backup-cleanup", "--seed", "5", "--plan", path.to_str().unwrap()], arm.as_slice()].concat(),
+    ));
+    assert_eq!(expanded, planned);
+}

@@ -1,0 +1,142 @@
+//! Each oracle fires when its damage is really there: a deliberately broken stand-in does it, in a cluster without Longhorn.
+
+use std::sync::Arc;
+
+use corral_cluster::ClusterSpec;
+use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
+use corral_object_store::BucketStore;
+use corral_scenarios::install::create;
+use corral_scenarios::oracles::{
+    ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
+};
+use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
+use longhorn_api::{Backup, DEFAULT_NAMESPACE, Release, crds};
+use serde_json::json;
+
+/// A scenario that does one broken thing.
+struct Canary {
+    oracle: fn() -> Box<dyn Oracle>,
+    play: fn(Arc<Stage>, Client) -> Play,
+}
+
+impl Scenario for Canary {
+    fn name(&self) -> &'static str {
+        "canary"
+    }
+    fn about(&self) -> &'static str {
+        "does one broken thing"
+    }
+    fn parameters(&self) -> &'static [Parameter] {
+        &[]
+    }
+    fn expand(&self, _seed: u64, _arm: &Arm) -> Result<Plan, String> {
+        Ok(Plan::default())
+    }
+    fn check(&self, _plan: &Plan) -> Result<(), String> {
+        Ok(())
+    }
+    fn ground(&self, _plan: &Plan, _arm: &Arm) -> Ground {
+        Ground { cluster: ClusterSpec::workers(0), stores: vec![BucketStore::new()] }
+    }
+    fn machines(&self, _plan: &Plan) -> Vec<String> {
+        Vec::new()
+    }
+    fn oracles(&self) -> Vec<Box<dyn Oracle>> {
+        vec![(self.oracle)()]
+    }
+    fn probes(&self) -> Vec<Probe> {
+        Vec::new()
+    }
+    fn play(&self, stage: Arc<Stage>) -> Play {
+        let play = self.play;
+        Box::pin(async move {
+            let client = Client::new(&stage.cluster().api_address(), ClientOptions::unlimited("canary")).unwrap();
+            create(
+                &client,
+                json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": DEFAULT_NAMESPACE } }),
+            )
+            .await
+            .unwrap();
+            for definition in crds::all(Release::V1_8_0) {
+                create(&client, serde_json::to_value(definition).unwrap()).await.unwrap();
+            }
+            host::time::sleep(std::time::Duration::from_secs(5)).await;
+            play(stage, client).await;
+        })
+    }
+}
+
+/// The signatures of what the oracle found.
+fn found(oracle: fn() -> Box<dyn Oracle>, play: fn(Arc<Stage>, Client) -> Play) -> Vec<String> {
+    let verdict = run(Arc::new(Canary { oracle, play }), &Arm::default(), 1, None, RunOptions::default()).unwrap();
+    let name = oracle().name();
+    assert!(verdict.violations.iter().all(|violation| violation.oracle == name), "{:?}", verdict.violations);
+    verdict.violations.into_iter().map(|violation| violation.signature).collect()
+}
+
+fn nothing(_stage: Arc<Stage>, _client: Client) -> Play {
+    Box::pin(async {})
+}
+
+async fn make_backup(client: &Client, state: &str) -> Api<Backup> {
+    let backups: Api<Backup> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    let mut backup = Backup::default();
+    backup.metadata.name = Some("backup-0123456789abcdef".into());
+    backup.metadata.finalizers = Some(vec!["longhorn.io".into()]);
+    backup.metadata.labels = Some([("backup-volume".to_owned(), "vol-1".to_owned())].into());
+    let mut made = backups.create(&backup).await.unwrap();
+    made.status.state = state.into();
+    backups.update_status(&made).await.unwrap();
+    backups
+}
+
+#[test]
+fn an_object_whose_finalizer_nobody_removes_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(NothingIsDeletingForEver);
+    assert!(found(oracle, nothing).is_empty());
+    let signatures = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            let backups = make_backup(&client, "Completed").await;
+            backups.delete("backup-0123456789abcdef", &DeleteParams::default()).await.unwrap();
+        })
+    });
+    assert_eq!(signatures, ["Backup stays deleting, finalizers: longhorn.io"]);
+}
+
+#[test]
+fn a_backup_that_nothing_stands_behind_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(NoBackupOutlivesItsVolumeAndRemote);
+    assert!(found(oracle, nothing).is_empty());
+    let completed = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed").await;
+        })
+    });
+    assert_eq!(completed, ["Backup Completed, its BackupVolume and its remote configuration gone"]);
+    let unfinished = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "InProgress").await;
+        })
+    });
+    assert!(unfinished.is_empty(), "an unfinished backup has no remote configuration yet");
+    let remote = found(oracle, |stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed").await;
+            let store = &stage.stores()[0];
+            store.create_bucket("b");
+            store.insert("b", "backupstore/volumes/aa/bb/vol-1/backups/backup_backup-0123456789abcdef.cfg", "{}");
+        })
+    });
+    assert!(remote.is_empty(), "its remote configuration is there");
+}
+
+#[test]
+fn what_the_client_reports_is_a_violation() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(ClientMeetsNoUnexpectedError);
+    let signatures = found(oracle, |stage, _client| {
+        Box::pin(async move {
+            stage.violation(ClientMeetsNoUnexpectedError.name(), "backup_cleanup: backup-0123456789abcdef not found");
+        })
+    });
+    assert_eq!(signatures, ["backup_cleanup: backup-* not found"]);
+}
