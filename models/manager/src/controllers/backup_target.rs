@@ -134,9 +134,10 @@ impl BackupTargetController {
         Ok(())
     }
 
-    /// Returns whether the store was reached. A store that is not is noted in the status; that is no failure of the reconcile.
+    /// Returns whether the store was read. A store that was not reached is noted in the status; that is no failure of the reconcile.
     async fn follow_store(&self, target: &mut BackupTarget, began: &Time) -> Result<bool> {
         let target_name = name(&target.metadata).to_owned();
+        self.delete_duplicates(target).await?;
         if target.spec.backup_target_url.is_empty() {
             self.stop_timer(&target_name);
             set_availability(target, Some("backup target URL is empty"));
@@ -152,6 +153,7 @@ impl BackupTargetController {
             }
         };
         set_availability(target, None);
+        let Some(listing) = listing else { return Ok(false) };
         self.follow_listing(target, listing, began).await?;
         Ok(true)
     }

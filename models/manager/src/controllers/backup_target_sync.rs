@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use longhorn_api::kinds::system_backup::SystemBackupState;
 use longhorn_api::{
-    BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Defect, SystemBackup, labels, names,
+    BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Defect, Release, SystemBackup, labels, names,
 };
 
 use super::backup_target::BackupTargetController;
@@ -28,18 +28,34 @@ pub struct Listing {
 }
 
 impl BackupTargetController {
-    /// Lists the store.
-    pub(super) async fn list_store(&self, target: &BackupTarget) -> Result<Listing> {
+    /// Lists the store. Gives nothing if it was only asked whether it is there: from v1.9.2 on, a target becomes available first
+    /// (longhorn#11337), by its system backups, which take the fewest requests.
+    pub(super) async fn list_store(&self, target: &BackupTarget) -> Result<Option<Listing>> {
         let client = self.manager.datastore.backup_target_client_on_node(target);
         let client = client.context(|| "failed to init backup target clients")?;
         let url = &client.url;
+        let system_backups =
+            async || client.system_backups().await.context(|| format!("failed to list system backups in {url}"));
+        let mut first = None;
+        if self.becomes_available_first() {
+            first = Some(system_backups().await?);
+            if !target.status.available {
+                return Ok(None);
+            }
+        }
         let volumes =
             client.backup_volume_names().await.context(|| format!("failed to list backup volumes in {url}"))?;
         let backing_images =
             client.backing_image_names().await.context(|| format!("failed to list backup backing images in {url}"))?;
-        let system_backups =
-            client.system_backups().await.context(|| format!("failed to list system backups in {url}"))?;
-        Ok(Listing { volumes, backing_images, system_backups })
+        let system_backups = match first {
+            Some(listed) => listed,
+            None => system_backups().await?,
+        };
+        Ok(Some(Listing { volumes, backing_images, system_backups }))
+    }
+
+    fn becomes_available_first(&self) -> bool {
+        self.manager.datastore.release().at_least(Release::V1_9_2)
     }
 
     /// Makes the cluster's resources follow a listing that began at `began`.
@@ -80,18 +96,69 @@ impl BackupTargetController {
             self.delete_resource_only(&datastore.backup_volumes, name(&by_volume[&volume].metadata)).await?;
         }
 
-        // As they were before: those just pulled have never been synchronised and need no request.
+        self.request_syncs(backup_volumes, &stored, began).await
+    }
+
+    /// Asks the resources to look into the store, as they were before: those just pulled have never been synchronised and need no request.
+    async fn request_syncs(
+        &self,
+        backup_volumes: Vec<Arc<BackupVolume>>,
+        stored: &BTreeSet<String>,
+        began: &Time,
+    ) -> Result<()> {
+        let datastore = &self.manager.datastore;
+        // Before v1.9.2 those that were just deleted too, and a failure was nobody's.
+        let is_careful = self.becomes_available_first();
+        let mut failures = Vec::new();
         for backup_volume in datastore.in_map_order(backup_volumes) {
+            if is_careful && !stored.contains(datastore.volume_of(&backup_volume)) {
+                continue;
+            }
             let mut backup_volume = (*backup_volume).clone();
             backup_volume.spec.sync_requested_at = Some(began.clone());
             match datastore.backup_volumes.update(&backup_volume).await {
                 Err(error) if !error.is_conflict() => {
                     tracing::error!(%error, "Failed to update backup volume {} spec", name(&backup_volume.metadata));
+                    failures.push(format!("{}: {error}", name(&backup_volume.metadata)));
                 }
                 _ => {}
             }
         }
-        Ok(())
+        match failures.is_empty() || !is_careful {
+            true => Ok(()),
+            false => Err(Error::message(format!("failed to update backup volumes: {}", failures.join(",")))),
+        }
+    }
+
+    /// Deletes resources that stand for a volume which another, older one stands for, or for none: leftovers of managers that did not
+    /// see each other's (longhorn#11154; from v1.9.1 on).
+    pub(super) async fn delete_duplicates(&self, target: &BackupTarget) -> Result<()> {
+        let datastore = &self.manager.datastore;
+        let target_name = name(&target.metadata);
+        if datastore.release().before(Release::V1_9_2) {
+            return Ok(());
+        }
+        let mut by_volume: BTreeMap<String, Arc<BackupVolume>> = BTreeMap::new();
+        let mut duplicates = Vec::new();
+        for one in datastore.in_map_order(datastore.backup_volumes_of_target(target_name)) {
+            let (of_target, volume) = (&one.spec.backup_target_name, &one.spec.volume_name);
+            if volume.is_empty() || of_target != target_name {
+                duplicates.push(one);
+                continue;
+            }
+            let age = |one: &BackupVolume| one.metadata.creation_timestamp.as_ref().map(|time| time.0);
+            match by_volume.insert(volume.clone(), one.clone()) {
+                Some(other) if age(&other) < age(&one) => {
+                    by_volume.insert(volume.clone(), other);
+                    duplicates.push(one);
+                }
+                Some(other) => duplicates.push(other),
+                None => {}
+            }
+        }
+        self.delete_all(&datastore.backup_volumes, names_of(duplicates))
+            .await
+            .context(|| "failed to delete backup volumes")
     }
 
     async fn pull_backup_volume(&self, target: &BackupTarget, volume: &str) -> Result<()> {
