@@ -107,6 +107,10 @@ pub const NODE_DEFAULT_DISKS_CONFIG: &str = "node.longhorn.io/default-disks-conf
 /// On a Kubernetes node: its default tags as JSON.
 pub const NODE_DEFAULT_TAGS: &str = "node.longhorn.io/default-node-tags";
 
+/// The backing image of a Replica; empty if it has none.
+pub const BACKING_IMAGE_OF_REPLICA: &str = "longhorn.io/backing-image";
+/// The value of a label of [`volume_setting`].
+pub const IGNORED: &str = "ignored";
 /// The value of the labels of [`recurring_job`] and [`recurring_job_group`].
 pub const ENABLED: &str = "enabled";
 /// The group every volume without jobs of its own is in.
@@ -120,6 +124,11 @@ pub fn recurring_job(job: &str) -> String {
 /// On a volume: it takes part in a group of recurring jobs.
 pub fn recurring_job_group(group: &str) -> String {
     format!("recurring-job-group.longhorn.io/{group}")
+}
+
+/// On a volume: it leaves a choice to the setting of this name.
+pub fn volume_setting(setting: &str) -> String {
+    format!("setting.longhorn.io/{setting}")
 }
 
 /// Labels of an EngineImage and of what belongs to it.

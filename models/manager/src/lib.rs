@@ -27,6 +27,7 @@ pub mod manager;
 pub mod pods;
 pub mod rest;
 pub mod runtime;
+pub mod scheduler;
 pub mod webhooks;
 
 pub use daemon::main;

@@ -1,8 +1,13 @@
-//! The manager's half of the engine's command line: how the binary is run, and what its backup commands answer.
+//! How engines, replicas and backup stores are reached: through the engine's binary, whose command line is run on the host, and through
+//! the services of instance managers.
 
 pub mod answers;
+pub mod arguments;
 pub mod backup_target_client;
+pub mod connection;
 pub mod credentials;
 pub mod execute;
+pub mod instance_manager;
+pub mod proxy;
 
 pub use backup_target_client::BackupTargetClient;

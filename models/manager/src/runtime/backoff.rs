@@ -43,6 +43,11 @@ impl Backoff {
         }
     }
 
+    /// The present delay of `key`, whether it is over or not.
+    pub fn delay(&self, key: &str) -> Duration {
+        self.entries.get(key).map_or(Duration::ZERO, |entry| entry.delay)
+    }
+
     /// Forgets `key`.
     pub fn forget(&mut self, key: &str) {
         self.entries.remove(key);

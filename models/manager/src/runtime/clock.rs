@@ -3,7 +3,10 @@
 //! A time is written with whole seconds (`metav1.Time`), so every gate of the form "requested after the last sync" compares
 //! truncated seconds: a request made in the second in which a sync started is lost until the next one.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::error::Error;
 
 /// Now, with all its digits; the API keeps its seconds.
 pub fn now() -> Time {
@@ -18,6 +21,16 @@ pub fn now_text() -> String {
 /// A time in RFC 3339 with seconds.
 pub fn text(time: &Time) -> String {
     jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", time.0).expect("a timestamp has all of these parts")
+}
+
+/// A time out of a spec or status.
+pub fn parse(text: &str) -> Result<Timestamp, Error> {
+    text.parse().map_err(|error| Error::message(format!("cannot parse time {text}: {error}")))
+}
+
+/// Whether the first time is later (`util.TimestampAfterTimestamp`).
+pub fn is_after(later: &str, earlier: &str) -> Result<bool, Error> {
+    Ok(parse(later)? > parse(earlier)?)
 }
 
 /// Whether a sync is due: there was none yet, or one was requested after it.

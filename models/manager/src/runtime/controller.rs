@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corral_kube_client::{Event, Object, WorkQueue, controller_rate_limiter, object_key, reads, split_key};
 
@@ -52,6 +53,11 @@ impl Queue {
     /// Queues the object of this name.
     pub fn add(&self, name: &str) {
         self.keys.add(format!("{}/{name}", self.namespace));
+    }
+
+    /// Queues the object of this name after a while.
+    pub fn add_after(&self, name: &str, delay: Duration) {
+        self.keys.add_after(format!("{}/{name}", self.namespace), delay);
     }
 
     /// Queues an object.

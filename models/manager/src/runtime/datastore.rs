@@ -15,8 +15,9 @@ use host::random::Stream;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Node as KubernetesNode, Pod, Secret};
 use longhorn_api::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, Build, EngineImage, Node, Release, Setting, SystemBackup,
-    Volume, VolumeAttachment,
+    BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
+    Build, Engine, EngineImage, InstanceManager, Node, Orphan, RecurringJob, Release, Replica, Setting, Snapshot,
+    SystemBackup, SystemRestore, Volume, VolumeAttachment,
 };
 
 use super::error::Result;
@@ -64,6 +65,14 @@ pub struct Datastore {
     pub backup_backing_images: Store<BackupBackingImage>,
     /// SystemBackups.
     pub system_backups: Store<SystemBackup>,
+    /// SystemRestores.
+    pub system_restores: Store<SystemRestore>,
+    /// BackingImages.
+    pub backing_images: Store<BackingImage>,
+    /// BackingImageManagers.
+    pub backing_image_managers: Store<BackingImageManager>,
+    /// BackingImageDataSources.
+    pub backing_image_data_sources: Store<BackingImageDataSource>,
     /// Settings.
     pub settings: Store<Setting>,
     /// Longhorn's Nodes.
@@ -72,6 +81,18 @@ pub struct Datastore {
     pub engine_images: Store<EngineImage>,
     /// Volumes.
     pub volumes: Store<Volume>,
+    /// Engines.
+    pub engines: Store<Engine>,
+    /// Replicas.
+    pub replicas: Store<Replica>,
+    /// Snapshots.
+    pub snapshots: Store<Snapshot>,
+    /// InstanceManagers.
+    pub instance_managers: Store<InstanceManager>,
+    /// Orphans.
+    pub orphans: Store<Orphan>,
+    /// RecurringJobs.
+    pub recurring_jobs: Store<RecurringJob>,
     /// Longhorn's VolumeAttachments.
     pub volume_attachments: Store<VolumeAttachment>,
     /// Pods of the namespace.
@@ -110,10 +131,20 @@ impl Datastore {
             backups: own.store(),
             backup_backing_images: own.store(),
             system_backups: own.store(),
+            system_restores: own.store(),
+            backing_images: own.store(),
+            backing_image_managers: own.store(),
+            backing_image_data_sources: own.store(),
             settings: own.store(),
             nodes: own.store(),
             engine_images: own.store(),
             volumes: own.store(),
+            engines: own.store(),
+            replicas: own.store(),
+            snapshots: own.store(),
+            instance_managers: own.store(),
+            orphans: own.store(),
+            recurring_jobs: own.store(),
             volume_attachments: own.store(),
             pods: others.store(),
             config_maps: others.store(),
@@ -138,12 +169,22 @@ impl Datastore {
         started.start(self.backup_backing_images.informer());
         started.start(self.settings.informer());
         started.start(self.volumes.informer());
+        started.start(self.backing_images.informer());
+        started.start(self.system_backups.informer());
+        started.start(self.system_restores.informer());
         started.start(self.secrets.informer());
         started.start(self.pods.informer());
         started.start(&self.kubernetes_node_informer);
         if self.readers == Readers::Controllers {
             started.start(self.backup_volumes.informer());
-            started.start(self.system_backups.informer());
+            started.start(self.backing_image_managers.informer());
+            started.start(self.backing_image_data_sources.informer());
+            started.start(self.engines.informer());
+            started.start(self.replicas.informer());
+            started.start(self.snapshots.informer());
+            started.start(self.instance_managers.informer());
+            started.start(self.orphans.informer());
+            started.start(self.recurring_jobs.informer());
             started.start(self.nodes.informer());
             started.start(self.engine_images.informer());
             started.start(self.volume_attachments.informer());

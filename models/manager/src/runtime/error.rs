@@ -11,6 +11,9 @@ pub enum Error {
     /// The engine binary, with what it wrote: upstream tells the kinds of failure apart by its text.
     #[error("{0}")]
     Engine(String),
+    /// A call to an instance manager, in grpc-go's words: its kinds of failure are told apart by its text too.
+    #[error("{0}")]
+    Rpc(String),
     /// The state of another resource forbids it for now (`types.ErrorInvalidState`); logged quietly.
     #[error("current state prevents this: {0}")]
     InvalidState(String),
@@ -71,9 +74,19 @@ impl Error {
         matches!(self.cause(), Self::InvalidState(_))
     }
 
-    /// The engine binary's words for an absent configuration (`types.ErrorIsNotFound`).
+    /// The words of the engine binary and of instance managers for what is not there (`types.ErrorIsNotFound`).
     pub fn says_cannot_find(&self) -> bool {
         self.to_string().contains("cannot find")
+    }
+
+    /// An instance manager's words for an instance that is there already (`types.ErrorAlreadyExists`).
+    pub fn says_already_exists(&self) -> bool {
+        self.to_string().contains("already exists")
+    }
+
+    /// The words for an instance of v2 that is there but stopped (`types.ErrorIsStopped`).
+    pub fn says_is_stopped(&self) -> bool {
+        self.to_string().contains("is stopped")
     }
 
     /// The engine binary's words for an unfinished upload (`types.ErrorIsInProgress`).

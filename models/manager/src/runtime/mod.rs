@@ -6,10 +6,13 @@ pub mod clock;
 pub mod controller;
 pub mod datastore;
 pub mod error;
+pub mod instance_managers;
+pub mod nodes;
 pub mod ownership;
 pub mod settings;
 pub mod store;
 pub mod validation;
+pub mod volumes;
 
 pub use controller::{Reconcile, Retries, Runner};
 pub use datastore::{Datastore, Readers};

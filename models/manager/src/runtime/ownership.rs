@@ -9,8 +9,10 @@
 
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::engine_image::EngineImageState;
+use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, EngineImage, SystemBackup, names, settings,
+    Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Engine, EngineImage, Replica, SystemBackup,
+    Volume, names, settings,
 };
 
 use super::datastore::Datastore;
@@ -59,7 +61,7 @@ macro_rules! owned {
     )* };
 }
 
-owned!(Backup, BackupBackingImage, BackupTarget, BackupVolume, EngineImage, SystemBackup);
+owned!(Backup, BackupBackingImage, BackupTarget, BackupVolume, Engine, EngineImage, Replica, SystemBackup, Volume);
 
 /// Makes `me` the owner in the API, unless it is already. None if another manager was first.
 pub async fn take<K: Owned>(store: &Store<K>, mut object: K, me: &str) -> Result<Option<K>> {
@@ -107,6 +109,29 @@ impl Datastore {
         let owner_is_ready = self.is_engine_image_ready(image, current)?;
         let i_am_ready = self.is_engine_image_ready(image, me)?;
         Ok(is_responsible_with_engine_image(responsible, me == current, owner_is_ready, i_am_ready))
+    }
+
+    /// Whether `me` works on a volume or an engine of this image: the preferred node's manager if that node has the image, else whoever
+    /// has it (`VolumeController.isResponsibleFor`, `EngineController.isResponsibleFor`). An image without a name is on no node.
+    pub fn is_responsible_for_instance(
+        &self,
+        me: &str,
+        preferred: &str,
+        current: &str,
+        image: &str,
+        engine: &DataEngine,
+    ) -> Result<bool> {
+        let responsible = is_responsible(me, preferred, current, |node| self.is_node_unavailable(node));
+        let v1 = *engine != DataEngine::V2;
+        if image.is_empty() || (v1 && self.ready_nodes_with_engine_image(image)?.is_empty()) {
+            return Ok(responsible);
+        }
+        let preferred_is_ready = self.is_data_engine_image_ready(image, engine, preferred)?;
+        let owner_is_ready = self.is_data_engine_image_ready(image, engine, current)?;
+        let i_am_ready = self.is_data_engine_image_ready(image, engine, me)?;
+        let continues = !preferred_is_ready && me == current;
+        let new_owner_needed = !preferred_is_ready && !owner_is_ready;
+        Ok(i_am_ready && (responsible || continues || new_owner_needed))
     }
 
     /// Whether the binary of `image` is on `node`; never on no node (`CheckEngineImageReadiness`).
