@@ -14,7 +14,7 @@ use crate::fault::{Defect, FaultId, FaultKind, FaultRule};
 use crate::inode::{InodeNumber, Kind, Metadata, ROOT};
 use crate::journal::SyncedSize;
 use crate::names::DirEntry;
-use crate::options::DiskOptions;
+use crate::options::{DiskOptions, FileSystem};
 use crate::path::NormalPath;
 use crate::power::CutSummary;
 use crate::registry::disks;
@@ -267,6 +267,16 @@ impl Disk {
             walk(&state).into_iter().map(|(path, number)| (path, state.inode(number).metadata(number))).collect();
         tree.sort_by(|left, right| left.0.cmp(&right.0));
         tree
+    }
+
+    /// A number of its own, as a file system's id is.
+    pub(crate) fn number(&self) -> u64 {
+        corral_core::journal::content_hash(format!("file system of {}:{}", self.machine.name, self.name).as_bytes())
+    }
+
+    /// What its file system promises.
+    pub(crate) fn promises(&self) -> FileSystem {
+        self.state().options.file_system
     }
 
     /// Its room.

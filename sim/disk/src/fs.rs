@@ -14,6 +14,7 @@ use crate::inode::Metadata;
 use crate::mounts::{Location, Mounts};
 use crate::names::DirEntry;
 use crate::open::OpenOptions;
+use crate::options::FileSystem;
 use crate::registry::{Disks, disks};
 use crate::state::{Space, State};
 
@@ -251,6 +252,17 @@ pub async fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
         if must_be_directory && !metadata.is_dir { Err(Errno::ENOTDIR) } else { Ok(metadata) }
     };
     location.disk.operate(Operation::Stat, [path; 2], Access::Look, stat).await
+}
+
+/// The file system that holds a path: its number and its promises. Its room: [`space`].
+///
+/// # Errors
+/// ENOENT, ENOTDIR.
+pub async fn file_system(path: impl AsRef<Path>) -> io::Result<(u64, FileSystem)> {
+    metadata(&path).await?;
+    let view = view();
+    let location = view.mounts.resolve(text(path.as_ref())?)?;
+    Ok((location.disk.number(), location.disk.promises()))
 }
 
 /// Whether there is something of this name.

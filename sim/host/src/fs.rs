@@ -39,6 +39,23 @@ pub struct Extent {
     pub len: u64,
 }
 
+/// A file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSystem {
+    /// Tells it from others of this machine.
+    pub id: String,
+    /// `ext2/ext3`, `xfs`, ..., as `stat -f` names it.
+    pub kind: String,
+    /// Size of its blocks, in bytes.
+    pub block_bytes: u64,
+    /// All its blocks.
+    pub blocks: u64,
+    /// Blocks that hold nothing.
+    pub free_blocks: u64,
+    /// Those of them that everyone may use.
+    pub available_blocks: u64,
+}
+
 mod real;
 #[cfg(madsim)]
 mod simulated;
@@ -135,6 +152,14 @@ pub async fn hard_link(existing: &str, new: &str) -> io::Result<()> {
 /// As `stat(2)`.
 pub async fn metadata(path: &str) -> io::Result<Metadata> {
     in_this_world!(metadata(path))
+}
+
+/// The file system that holds a path.
+///
+/// # Errors
+/// As `statvfs(3)`.
+pub async fn file_system(path: &str) -> io::Result<FileSystem> {
+    in_this_world!(file_system(path))
 }
 
 /// The names in a directory, in the order in which the file system gives them: none that means anything.

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use tokio_real::fs as files;
 
-use super::{DirEntry, Metadata};
+use super::{DirEntry, FileSystem, Metadata};
 
 pub(super) async fn read(path: &str) -> io::Result<Vec<u8>> {
     files::read(path).await
@@ -45,6 +45,30 @@ pub(super) async fn hard_link(existing: &str, new: &str) -> io::Result<()> {
 
 pub(super) async fn metadata(path: &str) -> io::Result<Metadata> {
     Ok(convert(&files::metadata(path).await?))
+}
+
+pub(super) async fn file_system(path: &str) -> io::Result<FileSystem> {
+    let room = rustix::fs::statvfs(path)?;
+    Ok(FileSystem {
+        id: format!("{:016x}", room.f_fsid),
+        kind: kind_name(rustix::fs::statfs(path)?.f_type as i64),
+        block_bytes: room.f_frsize,
+        blocks: room.f_blocks,
+        free_blocks: room.f_bfree,
+        available_blocks: room.f_bavail,
+    })
+}
+
+/// As `stat -f` names it, of the kinds that a node's disks have (statfs(2)); others by their number.
+fn kind_name(magic: i64) -> String {
+    match magic {
+        0xef53 => "ext2/ext3".to_owned(),
+        0x5846_5342 => "xfs".to_owned(),
+        0x0102_1994 => "tmpfs".to_owned(),
+        0x9123_683e => "btrfs".to_owned(),
+        0x794c_7630 => "overlayfs".to_owned(),
+        other => format!("UNKNOWN (0x{other:x})"),
+    }
 }
 
 pub(super) async fn read_dir(path: &str) -> io::Result<Vec<DirEntry>> {

@@ -4,7 +4,7 @@ use std::io;
 
 use corral_disk::fs as files;
 
-use super::{DirEntry, Extent, Metadata, OpenOptions};
+use super::{DirEntry, Extent, FileSystem, Metadata, OpenOptions};
 
 pub(super) use files::{
     create_dir, create_dir_all, hard_link, read, remove_dir, remove_dir_all, remove_file, rename, sync_dir, write,
@@ -12,6 +12,21 @@ pub(super) use files::{
 
 pub(super) async fn metadata(path: &str) -> io::Result<Metadata> {
     Ok(convert(files::metadata(path).await?))
+}
+
+pub(super) async fn file_system(path: &str) -> io::Result<FileSystem> {
+    const BLOCK_BYTES: u64 = 4096;
+    let (number, promises) = files::file_system(path).await?;
+    let space = files::space(path).await?;
+    let free = space.free_bytes() / BLOCK_BYTES;
+    Ok(FileSystem {
+        id: format!("{number:016x}"),
+        kind: if promises == corral_disk::FileSystem::XFS { "xfs" } else { "ext2/ext3" }.to_owned(),
+        block_bytes: BLOCK_BYTES,
+        blocks: space.capacity_bytes / BLOCK_BYTES,
+        free_blocks: free,
+        available_blocks: free,
+    })
 }
 
 pub(super) async fn read_dir(path: &str) -> io::Result<Vec<DirEntry>> {

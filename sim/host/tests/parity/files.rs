@@ -16,6 +16,7 @@ parity!(
     what_is_missing_is_said_so,
     a_removed_file_lives_while_it_is_open,
     syncing_is_allowed,
+    a_file_system_says_what_room_it_has,
 );
 
 const KIB: u64 = 1024;
@@ -151,4 +152,14 @@ async fn syncing_is_allowed(folder: String) {
     file.write_all_at(b"x", 0).await.unwrap();
     file.sync_all().await.unwrap();
     fs::sync_dir(&folder).await.unwrap();
+}
+
+async fn a_file_system_says_what_room_it_has(folder: String) {
+    let empty = fs::file_system(&folder).await.unwrap();
+    assert!(empty.blocks >= empty.free_blocks && empty.free_blocks >= empty.available_blocks && empty.block_bytes > 0);
+    assert!(!empty.id.is_empty() && !empty.kind.is_empty());
+    fs::write(&format!("{folder}/a"), &[1; 8192]).await.unwrap();
+    assert_eq!(fs::file_system(&format!("{folder}/a")).await.unwrap().id, empty.id);
+    let missing = fs::file_system(&format!("{folder}/nothing")).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
 }

@@ -86,6 +86,7 @@ pub(super) fn make_worker(world: &Arc<World>, spec: &ClusterSpec, worker: &Worke
         server: format!("{CONTROL_PLANE_ADDRESS}:{API_PORT}"),
         api_service: API_SERVICE,
         labels: worker.labels.clone(),
+        huge_pages_mib: worker.huge_pages_mib,
         images: spec.images.clone(),
         disks: disks.clone(),
         latencies: spec.kubelet,

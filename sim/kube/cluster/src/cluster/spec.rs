@@ -22,12 +22,20 @@ pub struct WorkerSpec {
     pub root: DiskOptions,
     /// More disks, by where they are mounted.
     pub disks: Vec<(String, DiskOptions)>,
+    /// Memory in huge pages of 2 MiB, in MiB: what the node offers as `hugepages-2Mi`.
+    pub huge_pages_mib: u32,
 }
 
 impl WorkerSpec {
     /// A worker with one disk.
     pub fn named(name: &str) -> WorkerSpec {
         WorkerSpec { name: name.to_owned(), ..WorkerSpec::default() }
+    }
+
+    /// With memory in huge pages.
+    pub fn huge_pages(mut self, mib: u32) -> WorkerSpec {
+        self.huge_pages_mib = mib;
+        self
     }
 
     /// With one more disk.

@@ -89,6 +89,8 @@ pub(crate) struct KubeletConfig {
     pub api_service: (Ipv4Addr, u16),
     /// Labels of the node beside the usual ones.
     pub labels: BTreeMap<String, String>,
+    /// Memory in huge pages of 2 MiB, in MiB.
+    pub huge_pages_mib: u32,
     pub images: Images,
     pub disks: MachineDisks,
     pub latencies: KubeletLatencies,

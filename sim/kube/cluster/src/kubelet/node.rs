@@ -143,11 +143,12 @@ impl Kubelet {
     fn node_status(&self, old: &NodeStatus) -> NodeStatus {
         let quantity = |text: &str| Quantity(text.to_owned());
         // As the server stores them, or each look would find a difference.
+        let huge_pages = huge_pages(self.config.huge_pages_mib);
         let resources: BTreeMap<String, Quantity> = [
             ("cpu", "8"),
             ("ephemeral-storage", "200Gi"),
             ("hugepages-1Gi", "0"),
-            ("hugepages-2Mi", "0"),
+            ("hugepages-2Mi", huge_pages.as_str()),
             ("memory", "32000Mi"),
             ("pods", "110"),
         ]
@@ -275,4 +276,13 @@ fn conditions_text(conditions: &Option<Vec<NodeCondition>>) -> Vec<(String, Stri
     let text =
         |condition: &NodeCondition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone());
     conditions.iter().flatten().map(text).collect()
+}
+
+/// So many MiB as a quantity in its shortest form.
+fn huge_pages(mib: u32) -> String {
+    match mib {
+        0 => "0".to_owned(),
+        mib if mib.is_multiple_of(1024) => format!("{}Gi", mib / 1024),
+        mib => format!("{mib}Mi"),
+    }
 }
