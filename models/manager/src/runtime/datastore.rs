@@ -172,21 +172,21 @@ impl Datastore {
         started.start(self.backing_images.informer());
         started.start(self.system_backups.informer());
         started.start(self.system_restores.informer());
+        started.start(self.engines.informer());
+        started.start(self.replicas.informer());
+        started.start(self.instance_managers.informer());
+        started.start(self.engine_images.informer());
+        started.start(self.backup_volumes.informer());
         started.start(self.secrets.informer());
         started.start(self.pods.informer());
         started.start(&self.kubernetes_node_informer);
         if self.readers == Readers::Controllers {
-            started.start(self.backup_volumes.informer());
             started.start(self.backing_image_managers.informer());
             started.start(self.backing_image_data_sources.informer());
-            started.start(self.engines.informer());
-            started.start(self.replicas.informer());
             started.start(self.snapshots.informer());
-            started.start(self.instance_managers.informer());
             started.start(self.orphans.informer());
             started.start(self.recurring_jobs.informer());
             started.start(self.nodes.informer());
-            started.start(self.engine_images.informer());
             started.start(self.volume_attachments.informer());
             started.start(self.config_maps.informer());
             started.start(self.daemon_sets.informer());

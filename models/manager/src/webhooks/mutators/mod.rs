@@ -4,6 +4,8 @@
 
 mod backups;
 mod system;
+mod volume_parts;
+mod volumes;
 
 use std::collections::BTreeMap;
 
@@ -15,11 +17,25 @@ use super::review::{Denial, Operation, Patch, Request};
 use super::{Resource, WRITES};
 use crate::runtime::Datastore;
 
+pub(super) use volumes::LONGEST_NAME as LONGEST_VOLUME_NAME;
+
 /// What the mutators are asked about, in the order of upstream's rules.
 pub fn resources(release: Release) -> Vec<Resource> {
     let many_targets = release.at_least(Release::V1_8_0_RC1);
-    let names =
-        ["backups", "nodes", "engineimages", "backuptargets", "backupvolumes", "systembackups", "backupbackingimages"];
+    let names = [
+        "backups",
+        "nodes",
+        "volumes",
+        "engines",
+        "engineimages",
+        "backuptargets",
+        "backupvolumes",
+        "snapshots",
+        "replicas",
+        "systembackups",
+        "volumeattachments",
+        "backupbackingimages",
+    ];
     let mutated = names.into_iter().filter(|name| many_targets || *name != "backuptargets");
     mutated.map(|name| Resource { name, operations: WRITES }).collect()
 }
@@ -36,6 +52,15 @@ pub async fn mutate(datastore: &Datastore, request: &Request) -> Result<Patch, D
         "systembackups" => backups::system_backup(datastore, &mut patch, &request.object()?, created)?,
         "nodes" => system::node(&mut patch, &request.object()?),
         "engineimages" => system::engine_image(&mut patch, &request.object()?, created),
+        "volumes" if created => volumes::created(datastore, &mut patch, &request.object()?)?,
+        "volumes" => volumes::changed(datastore, &mut patch, &request.old_object()?, &request.object()?)?,
+        "engines" => volume_parts::engine(&mut patch, &request.object()?),
+        "replicas" => volume_parts::replica(&mut patch, &request.object()?),
+        "snapshots" => volume_parts::snapshot(datastore, &mut patch, &request.object()?, created)?,
+        "volumeattachments" => {
+            let old = if created { None } else { Some(request.old_object()?) };
+            volume_parts::attachment(datastore, &mut patch, old.as_ref(), &request.object()?)?;
+        }
         other => return Err(Denial::internal(format!("no mutator of {other}"))),
     }
     Ok(patch)

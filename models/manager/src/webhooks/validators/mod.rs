@@ -3,8 +3,11 @@
 mod backups;
 mod nodes;
 mod settings;
+mod volume_parts;
+mod volumes;
 
-use longhorn_api::Release;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use longhorn_api::{Release, labels};
 
 use super::review::{Denial, Operation, Request};
 use super::{Resource, WRITES};
@@ -23,7 +26,12 @@ pub fn resources(release: Release) -> Vec<Resource> {
         resources.push(resource("backups", CREATE));
         resources.push(resource("backuptargets", EVERYTHING));
     }
+    resources.push(resource("volumes", WRITES));
+    resources.push(resource("snapshots", WRITES));
     resources.push(resource("systembackups", CREATE));
+    resources.push(resource("volumeattachments", WRITES));
+    resources.push(resource("engines", WRITES));
+    resources.push(resource("replicas", EVERYTHING));
     resources
 }
 
@@ -45,6 +53,28 @@ pub async fn validate(datastore: &Datastore, request: &Request) -> Result<(), De
         ("settings", Operation::Delete) => settings::deleted(datastore.release(), &request.old_object()?),
         ("nodes", Operation::Create) => nodes::new(datastore, &request.object()?),
         ("nodes", Operation::Update) => nodes::changed(datastore, &request.old_object()?, &request.object()?),
+        ("volumes", Operation::Create) => volumes::new(datastore, &request.object()?),
+        ("volumes", Operation::Update) => volumes::changed(datastore, &request.old_object()?, &request.object()?),
+        ("engines", Operation::Create) => volume_parts::new_engine(datastore, &request.object()?).await,
+        ("engines", Operation::Update) => volume_parts::changed_engine(&request.old_object()?, &request.object()?),
+        ("replicas", Operation::Create) => volume_parts::new_replica(datastore, &request.object()?),
+        ("replicas", Operation::Update) => volume_parts::changed_replica(&request.old_object()?, &request.object()?),
+        ("replicas", Operation::Delete) => volume_parts::deleted_replica(datastore, &request.old_object()?),
+        ("snapshots", Operation::Create) => volume_parts::new_snapshot(&request.object()?),
+        ("snapshots", Operation::Update) => volume_parts::changed_snapshot(&request.old_object()?, &request.object()?),
+        ("volumeattachments", Operation::Create) => volume_parts::new_attachment(&request.object()?),
+        ("volumeattachments", Operation::Update) => {
+            volume_parts::changed_attachment(datastore, &request.old_object()?, &request.object()?)
+        }
         (resource, operation) => Err(Denial::internal(format!("no validator of {} of {resource}", operation.as_str()))),
     }
+}
+
+/// Whether a write does nothing to the finalizers of a terminating object but take Longhorn's away.
+fn takes_finalizer_off(old: &ObjectMeta, new: &ObjectMeta) -> bool {
+    let count = |metadata: &ObjectMeta| metadata.finalizers.as_ref().map_or(0, Vec::len);
+    old.deletion_timestamp.is_some()
+        && count(new) + 1 == count(old)
+        && labels::has_finalizer(old)
+        && !labels::has_finalizer(new)
 }

@@ -2,9 +2,9 @@
 //! instance managers that use them.
 
 use longhorn_api::kinds::node::{DiskDriver, DiskSpec, DiskType};
-use longhorn_api::{Node, labels, settings};
+use longhorn_api::{Node, settings};
 
-use super::Denial;
+use super::{Denial, takes_finalizer_off};
 use crate::runtime::backups::name;
 use crate::runtime::{Context, Datastore};
 
@@ -23,7 +23,7 @@ pub fn new(datastore: &Datastore, node: &Node) -> Result<(), Denial> {
 
 /// The finalizer of a terminating Node can always be taken off.
 pub fn changed(datastore: &Datastore, old: &Node, new: &Node) -> Result<(), Denial> {
-    if takes_finalizer_off(old, new) {
+    if takes_finalizer_off(&old.metadata, &new.metadata) {
         return Ok(());
     }
     check_request(new)?;
@@ -107,18 +107,9 @@ fn takes_blocks(datastore: &Datastore) -> Result<bool, Denial> {
     Ok(datastore.setting_flag(settings::V2_DATA_ENGINE).context(|| "failed to get spdk setting")?)
 }
 
-/// Whether a write does nothing to the finalizers of a terminating object but take Longhorn's away.
-fn takes_finalizer_off(old: &Node, new: &Node) -> bool {
-    let finalizers = |node: &Node| node.metadata.finalizers.as_ref().map_or(0, Vec::len);
-    old.metadata.deletion_timestamp.is_some()
-        && finalizers(new) + 1 == finalizers(old)
-        && labels::has_finalizer(&old.metadata)
-        && !labels::has_finalizer(&new.metadata)
-}
-
 #[cfg(test)]
 mod tests {
-    use longhorn_api::Build;
+    use longhorn_api::{Build, labels};
 
     use super::super::super::tests::webhook_datastore;
     use super::*;
