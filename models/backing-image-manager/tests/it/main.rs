@@ -1,0 +1,6 @@
+//! Managers, data sources and their files in a simulated world, with real bytes.
+
+mod backups;
+mod bad_input;
+mod files;
+mod support;
