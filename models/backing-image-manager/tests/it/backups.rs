@@ -115,7 +115,8 @@ fn a_backup_that_cannot_begin_says_why() {
         let failure = client.backup_create(backup_request()).await.expect_err("no store");
         assert_eq!(failure.code(), Code::Unknown);
         assert!(failure.message().starts_with("failed to create backup parrot"), "{failure}");
-        let changes: [(fn(&mut BackupCreateRequest), &str); 4] = [
+        type Change = fn(&mut BackupCreateRequest);
+        let changes: [(Change, &str); 4] = [
             (|request| request.backup_target.clear(), "missing input parameter"),
             (|request| request.labels = vec!["a".to_owned()], "invalid label not in <key>=<value> format a"),
             (|request| request.name = "x".repeat(65), "for it is longer than 64"),
