@@ -1,7 +1,7 @@
 //! The engine-image controller: one DaemonSet for each engine image, and on which nodes its binary is
 //! (`controller/engine_image_controller.go`). Ownership of everything about backups asks for the default image's map.
 //!
-//! Only volumes are counted as users yet; engines and replicas, and the automatic upgrade of volumes, come with them.
+//! The automatic upgrade of volumes is left out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -142,12 +142,18 @@ impl EngineImageController {
         Ok(())
     }
 
-    /// Counts the volumes that use the image, and notes since when there are none.
+    /// Counts the volumes, engines and replicas that use the image, and notes since when there are none.
     fn count_users(&self, engine_image: &mut EngineImage) {
-        let image = &engine_image.spec.image;
-        let volumes = self.manager.datastore.volumes.list();
-        let uses = |volume: &&Arc<Volume>| volume.spec.image == *image || volume.status.current_image == *image;
-        engine_image.status.ref_count = volumes.iter().filter(uses).count().try_into().unwrap_or(i64::MAX);
+        let (datastore, image) = (&self.manager.datastore, &engine_image.spec.image);
+        let uses = |wanted: &String, current: &String| wanted == image || current == image;
+        let volumes = datastore.volumes.list();
+        let engines = datastore.engines.list();
+        let replicas = datastore.replicas.list();
+        let volumes = volumes.iter().filter(|volume| uses(&volume.spec.image, &volume.status.current_image));
+        let engines = engines.iter().filter(|engine| uses(&engine.spec.image, &engine.status.current_image));
+        let replicas = replicas.iter().filter(|replica| uses(&replica.spec.image, &replica.status.current_image));
+        let users = volumes.count() + engines.count() + replicas.count();
+        engine_image.status.ref_count = users.try_into().unwrap_or(i64::MAX);
         if engine_image.status.ref_count > 0 {
             engine_image.status.no_ref_since.clear();
         } else if engine_image.status.no_ref_since.is_empty() {

@@ -27,8 +27,10 @@ mod volume_restore;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub(crate) use engine::connect as connect_engine;
 pub use engine_image::deploy as deploy_engine_image;
 pub use node::create_own_node;
+pub(crate) use snapshot::freezes;
 
 use crate::manager::Manager;
 

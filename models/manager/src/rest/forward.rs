@@ -1,5 +1,5 @@
-//! Requests that another manager answers: those about backup volumes go to a node with the default engine image, those about one backup
-//! target to its owner (`api/forwarder.go`).
+//! Requests that another manager answers: those about backup volumes, and new volumes, go to a node with the default engine image, those
+//! about one backup target to its owner, those that a volume's engine answers to the volume's (`api/forwarder.go`).
 //!
 //! A manager answers itself only if it was asked under its own address. One that was reached through the service therefore forwards even
 //! to itself, once; the answer then links to the pod's address, which clients that follow links use from there on.
@@ -22,6 +22,8 @@ pub enum Answerer {
     NodeWithEngineImage,
     /// The owner of this backup target.
     OwnerOfTarget(String),
+    /// The owner of this volume.
+    OwnerOfVolume(String),
 }
 
 impl Rest {
@@ -31,6 +33,7 @@ impl Rest {
             Answerer::Anyone => return Ok(None),
             Answerer::NodeWithEngineImage => self.node_with_engine_image(),
             Answerer::OwnerOfTarget(target) => self.owner_of_target(target),
+            Answerer::OwnerOfVolume(volume) => self.owner_of_volume(volume),
         };
         let address = node
             .context(|| "failed to get target node ID")
@@ -62,6 +65,11 @@ impl Rest {
         let found = self.manager.datastore.backup_targets.get(target);
         let target = found.context(|| format!("failed to get backup target '{target}'"))?;
         Ok(target.status.owner_id.clone())
+    }
+
+    fn owner_of_volume(&self, volume: &str) -> Result<String> {
+        let found = self.manager.datastore.volumes.get(volume);
+        Ok(found.context(|| format!("failed to get volume '{volume}'"))?.status.owner_id.clone())
     }
 
     fn address_of(&self, node: &str) -> Result<String> {

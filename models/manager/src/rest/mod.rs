@@ -1,14 +1,20 @@
-//! The Longhorn REST API on port 9500, as far as the kinds of this storey are concerned (`api/`, `manager/`).
+//! The Longhorn REST API on port 9500, as far as the modelled kinds are concerned (`api/`, `manager/`).
 //!
 //! Each manager answers from its own cache. Behind a service, one answer of a client may know more than its next one.
 
 mod backup_targets;
 mod backup_volumes;
 mod forward;
+mod images;
 mod other_backups;
+mod quantity;
 mod resource;
 mod schemas;
+mod snapshots;
 mod system;
+mod volume_actions;
+mod volume_parts;
+mod volumes;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -82,14 +88,22 @@ impl Rest {
             Some((&"systembackups", rest)) => self.system_backups(call, rest).await,
             Some((&"settings", rest)) => self.settings(call, rest).await,
             Some((&"nodes", rest)) => self.nodes(call, rest),
+            Some((&"volumes", rest)) => self.volumes(call, rest).await,
+            Some((&"engineimages", rest)) => self.engine_images(call, rest),
+            Some((&"instancemanagers", rest)) => self.instance_managers(call, rest),
             Some(_) => Ok(Reply::Absent),
         }
     }
 
-    /// Who answers a call. With one target, until v1.7.2, its actions were answered like those of backup volumes.
+    /// Who answers a call. With one target, until v1.7.2, its actions were answered like those of backup volumes. What an engine is
+    /// asked, its volume's manager asks.
     fn answerer(&self, call: &Call, parts: &[&str]) -> Answerer {
         match parts {
             ["backupvolumes", ..] => Answerer::NodeWithEngineImage,
+            ["volumes"] if call.method == Method::POST => Answerer::NodeWithEngineImage,
+            ["volumes", volume] if call.method == Method::POST && asks_engine(call.action()) => {
+                Answerer::OwnerOfVolume((*volume).to_owned())
+            }
             ["backuptargets", target] if call.method == Method::POST => {
                 if self.manager.datastore.has_many_backup_targets() {
                     Answerer::OwnerOfTarget((*target).to_owned())
@@ -100,4 +114,9 @@ impl Rest {
             _ => Answerer::Anyone,
         }
     }
+}
+
+/// Whether an action goes to the engine of a volume rather than to its objects.
+fn asks_engine(action: &str) -> bool {
+    action.starts_with("snapshot") && !action.starts_with("snapshotCR")
 }

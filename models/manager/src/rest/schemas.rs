@@ -9,7 +9,7 @@ use super::resource::{Call, Reply, plural};
 /// A kind: methods of the collection, methods of a resource, actions.
 type Schema = (&'static str, &'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
-const SCHEMAS: [Schema; 8] = [
+const SCHEMAS: [Schema; 15] = [
     ("backupBackingImage", &["GET"], &["GET", "DELETE"], &[]),
     ("backupTarget", &["GET", "POST"], &["GET", "PUT", "DELETE"], &["backupTargetSync", "backupTargetUpdate"]),
     (
@@ -23,6 +23,35 @@ const SCHEMAS: [Schema; 8] = [
     ("setting", &["GET"], &["GET", "PUT"], &[]),
     ("systemBackup", &["GET"], &["GET", "DELETE"], &[]),
     ("backup", &[], &[], &[]),
+    ("engineImage", &["GET"], &["GET"], &[]),
+    ("instanceManager", &["GET"], &["GET"], &[]),
+    ("replica", &[], &[], &[]),
+    ("snapshot", &[], &[], &[]),
+    ("snapshotCR", &[], &[], &[]),
+    ("volume", &["GET", "POST"], &["GET", "PUT", "DELETE"], &VOLUME_ACTIONS),
+    ("volumeAttachment", &[], &[], &[]),
+];
+
+const VOLUME_ACTIONS: [&str; 19] = [
+    "attach",
+    "detach",
+    "salvage",
+    "activate",
+    "expand",
+    "cancelExpansion",
+    "replicaRemove",
+    "updateReplicaCount",
+    "snapshotPurge",
+    "snapshotCreate",
+    "snapshotGet",
+    "snapshotList",
+    "snapshotDelete",
+    "snapshotRevert",
+    "snapshotBackup",
+    "snapshotCRCreate",
+    "snapshotCRGet",
+    "snapshotCRList",
+    "snapshotCRDelete",
 ];
 
 /// The version of the API.
