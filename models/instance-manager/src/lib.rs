@@ -30,7 +30,10 @@ pub use spdk::RemoteVolume;
 /// The image's main: reads the process's arguments, and gives its exit status.
 pub async fn main(build: Build) -> i32 {
     let arguments = host::process::args();
-    match daemon::run(&build, arguments.get(1..).unwrap_or_default()).await {
+    let own = arguments.get(1..).unwrap_or_default();
+    // The image's entry point is tini, which is told to run the script of this name.
+    let own = if own.first().is_some_and(|first| first == "instance-manager") { &own[1..] } else { own };
+    match daemon::run(&build, own).await {
         Ok(()) => 0,
         Err(error) => {
             host::process::print_error(&format!("Error when executing command: {error}\n"));

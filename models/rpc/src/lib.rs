@@ -15,7 +15,7 @@ pub use deadline::Deadline;
 pub use identity::{Identity, ServerKind};
 pub use server::{Health, Peer, Router, serve, serve_until};
 pub use services::{bimrpc, imrpc, ptypes, spdkrpc};
-pub use tonic::{Code, Request, Response, Status, async_trait};
+pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 
 /// gRPC's standard health service, package `grpc.health.v1`.
 pub mod health {

@@ -93,7 +93,7 @@ fn probe(script: &str) -> Value {
 }
 
 /// Setting `taint-toleration`, `key1=value1:NoSchedule; key2:NoExecute`, as tolerations.
-fn tolerations(setting: &str) -> Value {
+pub(super) fn tolerations(setting: &str) -> Value {
     let items = setting.split(';').map(str::trim).filter(|item| !item.is_empty());
     Value::Array(items.map(toleration).collect())
 }
@@ -107,13 +107,13 @@ fn toleration(item: &str) -> Value {
 }
 
 /// Setting `system-managed-components-node-selector`, `label1:value1;label2:value2`.
-fn node_selector(setting: &str) -> Value {
+pub(super) fn node_selector(setting: &str) -> Value {
     let pairs = setting.split(';').filter_map(|pair| pair.trim().split_once(':'));
     Value::Object(pairs.map(|(key, value)| (key.to_owned(), Value::from(value))).collect())
 }
 
 /// Setting `system-managed-pods-image-pull-policy` in Kubernetes' words.
-fn pull_policy(setting: &str) -> Result<&'static str> {
+pub(super) fn pull_policy(setting: &str) -> Result<&'static str> {
     match setting {
         "always" => Ok("Always"),
         "if-not-present" => Ok("IfNotPresent"),

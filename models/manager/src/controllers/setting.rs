@@ -3,18 +3,20 @@
 //!
 //! It has one worker. Settings have no owner: every manager writes `status.applied`, and the conflicts are only logged. The backup
 //! target is kept by the first of the ready nodes by name, which also polls the store; another manager stops its timer when it
-//! next looks at the setting. Settings that change workloads (tolerations, priority class, data engines ...) are applied here too,
-//! with the storeys that have those workloads.
+//! next looks at the setting. The switches of the data engines delete instance
+//! managers; other settings that change workloads (tolerations, priority class ...) reach those that are made after the change.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corral_kube_client::Event;
 use longhorn_api::go;
+use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{BackupTarget, Node, Setting, names, settings};
 
 use super::store_timer::StoreTimer;
 use crate::manager::Manager;
+use crate::runtime::backups::name;
 use crate::runtime::controller::{Queue, Reconcile, Runner};
 use crate::runtime::{Context, Error, Result, clock};
 
@@ -52,10 +54,10 @@ impl Reconcile for SettingController {
     const NAME: &'static str = "longhorn-setting";
     const WORKERS: usize = 1;
 
-    async fn reconcile(&self, name: &str) -> Result<()> {
-        let result = self.apply(name).await;
-        self.note_applied(name, result.is_ok()).await;
-        result.context(|| format!("failed to sync setting for {name}"))
+    async fn reconcile(&self, setting: &str) -> Result<()> {
+        let result = self.apply(setting).await;
+        self.note_applied(setting, result.is_ok()).await;
+        result.context(|| format!("failed to sync setting for {setting}"))
     }
 }
 
@@ -69,8 +71,33 @@ impl SettingController {
             {
                 self.keep_backup_target().await.context(|| "failed to sync backup target")
             }
+            settings::V1_DATA_ENGINE => self.switch_data_engine(&DataEngine::V1).await,
+            settings::V2_DATA_ENGINE => self.switch_data_engine(&DataEngine::V2).await,
             _ => Ok(()),
         }
+    }
+
+    /// A data engine that is switched off loses its instance managers, as soon as none of them has an engine; replicas and orphans do not
+    /// count (`updateDataEngine`).
+    async fn switch_data_engine(&self, engine: &DataEngine) -> Result<()> {
+        let datastore = &self.manager.datastore;
+        let setting = if *engine == DataEngine::V2 { settings::V2_DATA_ENGINE } else { settings::V1_DATA_ENGINE };
+        let enabled = datastore.setting_flag(setting)?;
+        let managers = datastore.validate_data_engine(engine, enabled).context(|| {
+            format!(
+                "failed to apply {setting} setting to Longhorn instance managers when there are attached volumes. \
+                 It will be eventually applied"
+            )
+        })?;
+        if enabled {
+            return Ok(());
+        }
+        for manager in managers {
+            let manager_name = name(&manager.metadata);
+            tracing::info!("Cleaning up the {engine} instance manager {manager_name}");
+            datastore.instance_managers.delete_foreground(manager_name).await?;
+        }
+        Ok(())
     }
 
     async fn note_applied(&self, name: &str, applied: bool) {

@@ -60,6 +60,20 @@ pub struct ReplicaSettings {
     pub cli_api_version: i64,
 }
 
+/// Says when instances change, and not how.
+pub struct InstanceNews(longhorn_rpc::Streaming<()>);
+
+impl InstanceNews {
+    /// Waits until something changes. After an error there are only errors.
+    pub async fn next(&mut self) -> Result<()> {
+        match self.0.message().await {
+            Ok(Some(())) => Ok(()),
+            Ok(None) => Err(Error::Rpc("EOF".to_owned())),
+            Err(status) => Err(failure(&status)),
+        }
+    }
+}
+
 impl InstanceManagerClient {
     /// Connects to a running manager; to one of unknown state if the caller may try.
     pub async fn connect(manager: &InstanceManager, even_if_unknown: bool) -> Result<Self> {
@@ -77,6 +91,29 @@ impl InstanceManagerClient {
         let mut client = Self { service: InstanceServiceClient::new(connection) };
         call(client.service.version_get(())).await.context(failed)?;
         Ok(client)
+    }
+
+    /// Which interfaces it speaks.
+    pub async fn versions(&mut self) -> Result<longhorn_rpc::process_manager::VersionResponse> {
+        call(self.service.version_get(())).await.context(|| "failed to get version")
+    }
+
+    /// How much the instance manager (V1), or the second data engine in it, logs.
+    pub async fn set_log_level(&mut self, engine: &DataEngine, level: &str) -> Result<()> {
+        let request = imrpc::LogSetLevelRequest { data_engine: engine_number(engine), level: level.to_owned() };
+        call(self.service.log_set_level(request)).await.context(|| "failed to set log level")
+    }
+
+    /// What of the second data engine is logged.
+    pub async fn set_log_flags(&mut self, engine: &DataEngine, flags: &str) -> Result<()> {
+        let request = imrpc::LogSetFlagsRequest { data_engine: engine_number(engine), flags: flags.to_owned() };
+        call(self.service.log_set_flags(request)).await.context(|| "failed to set log flags")
+    }
+
+    /// The stream that says when instances change.
+    pub async fn watch(&mut self) -> Result<InstanceNews> {
+        let opened = call(self.service.instance_watch(())).await;
+        Ok(InstanceNews(opened.context(|| "failed to open instance update stream")?))
     }
 
     /// Starts an engine.

@@ -6,6 +6,7 @@ pub mod arguments;
 pub mod backup_target_client;
 pub mod connection;
 pub mod credentials;
+pub mod disk_service;
 pub mod execute;
 pub mod instance_manager;
 pub mod proxy;

@@ -14,6 +14,7 @@ use corral_kube_client::{
 use host::random::Stream;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Node as KubernetesNode, Pod, Secret};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use longhorn_api::{
     BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
     Build, Engine, EngineImage, InstanceManager, Node, Orphan, RecurringJob, Release, Replica, Setting, Snapshot,
@@ -103,6 +104,8 @@ pub struct Datastore {
     pub secrets: Store<Secret>,
     /// DaemonSets of the namespace.
     pub daemon_sets: Store<DaemonSet>,
+    /// PodDisruptionBudgets of the namespace.
+    pub disruption_budgets: Store<PodDisruptionBudget>,
     /// Kubernetes' nodes.
     pub kubernetes_nodes: Lister<KubernetesNode>,
     kubernetes_node_informer: SharedInformer<KubernetesNode>,
@@ -150,6 +153,7 @@ impl Datastore {
             config_maps: others.store(),
             secrets: others.store(),
             daemon_sets: others.store(),
+            disruption_budgets: others.store(),
             kubernetes_nodes: kubernetes_node_informer.lister(),
             kubernetes_node_informer,
             kubernetes,
@@ -180,16 +184,17 @@ impl Datastore {
         started.start(self.secrets.informer());
         started.start(self.pods.informer());
         started.start(&self.kubernetes_node_informer);
+        started.start(self.nodes.informer());
         if self.readers == Readers::Controllers {
             started.start(self.backing_image_managers.informer());
             started.start(self.backing_image_data_sources.informer());
             started.start(self.snapshots.informer());
             started.start(self.orphans.informer());
             started.start(self.recurring_jobs.informer());
-            started.start(self.nodes.informer());
             started.start(self.volume_attachments.informer());
             started.start(self.config_maps.informer());
             started.start(self.daemon_sets.informer());
+            started.start(self.disruption_budgets.informer());
         }
         let informers: Vec<&(dyn Synced + Sync)> = started.informers.iter().map(|informer| &**informer as _).collect();
         informer::wait_for_cache_sync(&informers).await;

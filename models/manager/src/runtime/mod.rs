@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod backups;
 pub mod clock;
 pub mod controller;
+pub mod data_engines;
 pub mod datastore;
 pub mod error;
 pub mod instance_managers;

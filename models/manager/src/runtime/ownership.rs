@@ -11,8 +11,8 @@ use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::engine_image::EngineImageState;
 use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Engine, EngineImage, Replica, SystemBackup,
-    Volume, names, settings,
+    Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Engine, EngineImage, InstanceManager,
+    Orphan, Replica, SystemBackup, Volume, names, settings,
 };
 
 use super::datastore::Datastore;
@@ -61,7 +61,19 @@ macro_rules! owned {
     )* };
 }
 
-owned!(Backup, BackupBackingImage, BackupTarget, BackupVolume, Engine, EngineImage, Replica, SystemBackup, Volume);
+owned!(
+    Backup,
+    BackupBackingImage,
+    BackupTarget,
+    BackupVolume,
+    Engine,
+    EngineImage,
+    InstanceManager,
+    Orphan,
+    Replica,
+    SystemBackup,
+    Volume
+);
 
 /// Makes `me` the owner in the API, unless it is already. None if another manager was first.
 pub async fn take<K: Owned>(store: &Store<K>, mut object: K, me: &str) -> Result<Option<K>> {
@@ -83,6 +95,11 @@ impl Datastore {
         let ready = node.status.conditions.condition("Ready");
         ready.status == ConditionStatus::False
             && matches!(ready.reason.as_str(), "KubernetesNodeGone" | "KubernetesNodeNotReady" | "ManagerPodMissing")
+    }
+
+    /// Whether `me` works on an object that prefers the manager of one node.
+    pub fn is_responsible_on(&self, me: &str, preferred: &str, current: &str) -> bool {
+        is_responsible(me, preferred, current, |node| self.is_node_unavailable(node))
     }
 
     /// Whether `me` works on an object that prefers nobody.

@@ -34,7 +34,7 @@ impl Defaults {
 
 /// The settings that this storey's code reads, as far as `release` has them, in the order in which they are created.
 pub fn names_in_use(release: Release) -> impl Iterator<Item = &'static str> {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 37] = [
         settings::BACKUP_TARGET,
         settings::BACKUP_TARGET_CREDENTIAL_SECRET,
         settings::BACKUPSTORE_POLL_INTERVAL,
@@ -59,6 +59,19 @@ pub fn names_in_use(release: Release) -> impl Iterator<Item = &'static str> {
         settings::V2_DATA_ENGINE,
         settings::AUTO_CLEANUP_WHEN_DELETE_BACKUP,
         settings::BACKUP_EXECUTION_TIMEOUT,
+        settings::V2_DATA_ENGINE_CPU_MASK,
+        settings::V2_DATA_ENGINE_HUGEPAGE_LIMIT,
+        settings::V2_DATA_ENGINE_GUARANTEED_INSTANCE_MANAGER_CPU,
+        settings::GUARANTEED_INSTANCE_MANAGER_CPU,
+        settings::LOG_LEVEL,
+        settings::V2_DATA_ENGINE_LOG_LEVEL,
+        settings::V2_DATA_ENGINE_LOG_FLAGS,
+        settings::ORPHAN_AUTO_DELETION,
+        settings::ORPHAN_RESOURCE_AUTO_DELETION,
+        settings::ORPHAN_RESOURCE_AUTO_DELETION_GRACE_PERIOD,
+        settings::STORAGE_MINIMAL_AVAILABLE_PERCENTAGE,
+        settings::STORAGE_OVER_PROVISIONING_PERCENTAGE,
+        settings::INSTANCE_MANAGER_POD_LIVENESS_PROBE_TIMEOUT,
     ];
     let is_known = move |name: &&str| settings::definition(name).is_some_and(|definition| definition.is_in(release));
     NAMES.into_iter().filter(is_known)

@@ -6,6 +6,8 @@
 use corral_kube_client::Api;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::scheduling::v1::PriorityClass;
+use longhorn_api::kinds::volume::DataEngine;
+use longhorn_api::labels;
 use longhorn_api::settings::{self, Value};
 use longhorn_backupstore::url::Url;
 
@@ -65,6 +67,12 @@ impl Datastore {
     async fn validate_surroundings(&self, name: &str, value: &str) -> Result<()> {
         match name {
             settings::BACKUP_TARGET => self.forbid_standby_volumes(),
+            settings::V1_DATA_ENGINE if self.setting_value(name)? != value => {
+                self.validate_data_engine(&DataEngine::V1, value == labels::TRUE).map(drop)
+            }
+            settings::V2_DATA_ENGINE if self.setting_value(name)? != value => {
+                self.validate_data_engine(&DataEngine::V2, value == labels::TRUE).map(drop)
+            }
             settings::BACKUP_TARGET_CREDENTIAL_SECRET => self.validate_credential(value),
             settings::PRIORITY_CLASS if !value.is_empty() => {
                 let classes: Api<PriorityClass> = Api::all(self.kubernetes());

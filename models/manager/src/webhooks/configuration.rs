@@ -101,8 +101,21 @@ mod tests {
             let rules = webhook["rules"].as_array().unwrap().iter();
             rules.map(|rule| rule["resources"][0].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(resources(Release::V1_7_2), ["nodes", "settings", "systembackups"]);
-        let many = ["nodes", "settings", "backupbackingimages", "backups", "backuptargets", "systembackups"];
+        let few = [
+            "nodes",
+            "settings",
+            "volumes",
+            "snapshots",
+            "systembackups",
+            "volumeattachments",
+            "engines",
+            "replicas",
+            "orphans",
+            "instancemanagers",
+        ];
+        assert_eq!(resources(Release::V1_7_2), few);
+        let added = ["nodes", "settings", "backupbackingimages", "backups", "backuptargets"];
+        let many: Vec<&str> = added.iter().chain(&few[2..]).copied().collect();
         assert_eq!(resources(Release::V1_8_0), many);
     }
 }

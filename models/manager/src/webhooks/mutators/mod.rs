@@ -1,8 +1,10 @@
 //! The mutators: what is put right in an object before it is stored (`webhook/resources/*/mutator.go`).
 //!
-//! Every kind here gets Longhorn's finalizer at each write, unless it is being deleted: a finalizer taken off by hand comes back.
+//! Every kind here but InstanceManager gets Longhorn's finalizer at each write, unless it is being deleted: a finalizer taken off by hand
+//! comes back.
 
 mod backups;
+mod instances;
 mod system;
 mod volume_parts;
 mod volumes;
@@ -28,12 +30,14 @@ pub fn resources(release: Release) -> Vec<Resource> {
         "volumes",
         "engines",
         "engineimages",
+        "orphans",
         "backuptargets",
         "backupvolumes",
         "snapshots",
         "replicas",
         "systembackups",
         "volumeattachments",
+        "instancemanagers",
         "backupbackingimages",
     ];
     let mutated = names.into_iter().filter(|name| many_targets || *name != "backuptargets");
@@ -50,6 +54,8 @@ pub async fn mutate(datastore: &Datastore, request: &Request) -> Result<Patch, D
         "backuptargets" => backups::backup_target(&mut patch, &request.object()?),
         "backupbackingimages" => backups::backup_backing_image(datastore, &mut patch, &request.object()?, created)?,
         "systembackups" => backups::system_backup(datastore, &mut patch, &request.object()?, created)?,
+        "instancemanagers" => instances::instance_manager(datastore, &mut patch, &request.object()?, created)?,
+        "orphans" => instances::orphan(datastore, &mut patch, &request.object()?, created)?,
         "nodes" => system::node(&mut patch, &request.object()?),
         "engineimages" => system::engine_image(&mut patch, &request.object()?, created),
         "volumes" if created => volumes::created(datastore, &mut patch, &request.object()?)?,

@@ -1,6 +1,7 @@
 //! The validators: what may be stored at all (`webhook/resources/*/validator.go`). They read the webhooks' own caches.
 
 mod backups;
+mod instances;
 mod nodes;
 mod settings;
 mod volume_parts;
@@ -32,6 +33,8 @@ pub fn resources(release: Release) -> Vec<Resource> {
     resources.push(resource("volumeattachments", WRITES));
     resources.push(resource("engines", WRITES));
     resources.push(resource("replicas", EVERYTHING));
+    resources.push(resource("orphans", WRITES));
+    resources.push(resource("instancemanagers", WRITES));
     resources
 }
 
@@ -51,6 +54,11 @@ pub async fn validate(datastore: &Datastore, request: &Request) -> Result<(), De
             settings::changed(datastore, &request.old_object()?, &request.object()?).await
         }
         ("settings", Operation::Delete) => settings::deleted(datastore.release(), &request.old_object()?),
+        ("instancemanagers", Operation::Create | Operation::Update) => instances::instance_manager(&request.object()?),
+        ("orphans", Operation::Create) => instances::orphan(datastore.release(), &request.object()?),
+        ("orphans", Operation::Update) => {
+            instances::changed_orphan(datastore.release(), &request.old_object()?, &request.object()?)
+        }
         ("nodes", Operation::Create) => nodes::new(datastore, &request.object()?),
         ("nodes", Operation::Update) => nodes::changed(datastore, &request.old_object()?, &request.object()?),
         ("volumes", Operation::Create) => volumes::new(datastore, &request.object()?),

@@ -1,23 +1,29 @@
-//! The node controller, as far as ownership needs it: the conditions Ready and Schedulable of Longhorn's Nodes
-//! (`controller/node_controller.go`). Disks, instance managers, orphans and evictions come with the storeys that have them;
-//! [`NodeController::keep_own_node`] is their place.
+//! The node controller: the conditions of Longhorn's Nodes, and on the manager's own node its disks, instance managers and orphans
+//! (`controller/node_controller.go`).
 //!
 //! A Node has no owner: every manager writes the Ready condition of every Node, which is how a node without a manager becomes
 //! not ready. All Nodes are looked at whenever any manager's pod changes.
 
-use std::sync::Arc;
+mod disk_monitor;
+mod disks;
+mod instance_managers;
+mod orphans;
+
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use corral_kube_client::{Event, EventRecorder, EventType};
 use k8s_openapi::api::core::v1::{Node as KubernetesNode, Pod};
 use longhorn_api::kinds::condition::ConditionStatus;
-use longhorn_api::{Node, settings};
+use longhorn_api::kinds::node::{DiskSpec, DiskType};
+use longhorn_api::{Node, Replica, Setting, names, settings};
 
 use crate::manager::Manager;
 use crate::pods;
 use crate::runtime::backups::name;
 use crate::runtime::controller::{Queue, Reconcile, Runner};
-use crate::runtime::{Result, clock};
+use crate::runtime::{Error, Result, clock};
+use disk_monitor::DiskMonitor;
 
 /// Resync period of Nodes, by its own name upstream too.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -29,9 +35,11 @@ pub struct NodeController {
     manager: Arc<Manager>,
     queue: Queue,
     events: EventRecorder,
+    /// Begun when the own node is first looked at.
+    disks: OnceLock<Arc<DiskMonitor>>,
 }
 
-/// Starts it: Nodes with resync; managers' pods and Kubernetes' nodes without.
+/// Starts it: Nodes with resync; managers' pods, Kubernetes' nodes, the replicas of the own node and some Settings without.
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     let datastore = &manager.datastore;
@@ -55,9 +63,36 @@ pub fn start(manager: &Arc<Manager>) {
         }
     };
     datastore.kubernetes_node_informer().add_handler_with_resync(Duration::ZERO, handler);
+    let (of, to) = (manager.clone(), queue.clone());
+    let on_replica = move |event: Event<Replica>| {
+        let node = &event.object().spec.node_id;
+        if node == of.node() && of.datastore.nodes.find(node).is_some() {
+            to.add(node);
+        }
+    };
+    datastore.replicas.informer().add_handler_with_resync(Duration::ZERO, on_replica);
+    let (of, to) = (manager.clone(), queue.clone());
+    let on_setting = move |event: Event<Setting>| {
+        if !matches!(event, Event::Deleted { .. }) && is_followed(name(&event.object().metadata)) {
+            of.datastore.nodes.list().iter().for_each(|node| to.add(name(&node.metadata)));
+        }
+    };
+    datastore.settings.informer().add_handler_with_resync(Duration::ZERO, on_setting);
     let events = manager.events(NodeController::NAME);
-    let controller = NodeController { manager: manager.clone(), queue: queue.clone(), events };
+    let controller = NodeController { manager: manager.clone(), queue: queue.clone(), events, disks: OnceLock::new() };
     Runner::new(queue, Arc::new(controller)).start();
+}
+
+/// Settings after which every node is looked at.
+fn is_followed(setting: &str) -> bool {
+    matches!(
+        setting,
+        settings::STORAGE_MINIMAL_AVAILABLE_PERCENTAGE
+            | settings::BACKING_IMAGE_CLEANUP_WAIT_INTERVAL
+            | settings::ORPHAN_AUTO_DELETION
+            | settings::ORPHAN_RESOURCE_AUTO_DELETION
+            | settings::NODE_DRAIN_POLICY
+    )
 }
 
 impl Reconcile for NodeController {
@@ -118,14 +153,82 @@ impl NodeController {
         };
         node.status.region = label("topology.kubernetes.io/region");
         node.status.zone = label("topology.kubernetes.io/zone");
-        if self.manager.node() == node_name { self.keep_own_node(&node_name).await } else { Ok(()) }
+        if self.manager.node() == node_name { self.keep_own_node(node).await } else { Ok(()) }
     }
 
     /// What only the manager on the node does.
-    async fn keep_own_node(&self, node_name: &str) -> Result<()> {
+    async fn keep_own_node(&self, node: &mut Node) -> Result<()> {
+        let node_name = name(&node.metadata).to_owned();
         // Coming here proves that this manager lives: its webhook and recovery backend may be asked (again).
         let labels = [pods::ADMISSION_WEBHOOK, pods::RECOVERY_BACKEND];
-        pods::label_manager_pod(&self.manager.datastore, node_name, &labels).await
+        pods::label_manager_pod(&self.manager.datastore, &node_name, &labels).await?;
+        let monitor = self.disks.get_or_init(|| DiskMonitor::start(&self.manager, &self.queue));
+        let collected = monitor.collected();
+        if !disks::are_matching(node, &collected) {
+            tracing::warn!("Failed to sync with disk monitor due to mismatching disks");
+            return Ok(());
+        }
+        self.update_disks(node, &collected).await?;
+        self.note_mount_propagation(node);
+        self.keep_instance_managers(node).await?;
+        self.keep_orphans(node, &collected).await?;
+        self.request_evictions(node).await
+    }
+
+    /// Whether the manager's pod sees mounts that are made on the host later.
+    fn note_mount_propagation(&self, node: &mut Node) {
+        let node_name = name(&node.metadata).to_owned();
+        let pods = pods::managers(&self.manager.datastore);
+        let Some(pod) = pods.iter().find(|pod| pods::node_of(pod) == node_name) else { return };
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let mut mounts =
+            containers.filter(|one| one.name == "longhorn-manager").flat_map(|one| one.volume_mounts.iter().flatten());
+        let Some(mount) = mounts.find(|mount| mount.name == "longhorn") else { return };
+        let propagation = mount.mount_propagation.as_deref().unwrap_or_default();
+        let (status, reason, message) = if propagation == "Bidirectional" {
+            (ConditionStatus::True, "", String::new())
+        } else {
+            let pod_name = name(&pod.metadata);
+            let message = format!(
+                "The MountPropagation value {propagation} is not detected from pod {pod_name}, node {node_name}"
+            );
+            (ConditionStatus::False, "NoMountPropagationSupport", message)
+        };
+        node.status.conditions.set_condition("MountPropagation", status, reason, &message, &clock::now_text());
+    }
+
+    /// Asks the replicas of disks that are being emptied to move away, and takes that back. Eviction by drain policies is not here.
+    async fn request_evictions(&self, node: &mut Node) -> Result<()> {
+        let datastore = &self.manager.datastore;
+        node.status.auto_evicting = false;
+        let is_down = datastore.is_node_down_or_deleted(name(&node.metadata))?;
+        for (disk_name, disk) in &node.spec.disks {
+            let wanted = !is_down && (node.spec.eviction_requested || disk.eviction_requested);
+            let scheduled = node.status.disk_status.get(disk_name).map(|status| &status.scheduled_replica);
+            for replica_name in scheduled.into_iter().flat_map(|scheduled| scheduled.keys()) {
+                let replica = datastore.replicas.get(replica_name)?;
+                if replica.spec.eviction_requested == wanted {
+                    continue;
+                }
+                let mut changed = (*replica).clone();
+                changed.spec.eviction_requested = wanted;
+                let (reason, verb) =
+                    if wanted { ("EvictionUserRequested", "Requesting") } else { ("EvictionCanceled", "Cancelling") };
+                if let Err(error) = datastore.update_replica(&changed).await {
+                    tracing::warn!(%error, "Failed to change the eviction of replica {replica_name}, will resync node");
+                    self.queue.add(name(&node.metadata));
+                    continue;
+                }
+                let place = format!("from node {} and disk {}", node.spec.name, changed.spec.disk_id);
+                self.events.event(
+                    &changed,
+                    EventType::Normal,
+                    reason,
+                    format!("{verb} replica {replica_name} eviction {place}"),
+                );
+            }
+        }
+        Ok(())
     }
 
     /// Ready holds if the manager's pod runs and Kubernetes has no objection to the node; the last objection wins.
@@ -208,7 +311,7 @@ fn kubernetes_objections(node: &str, kubernetes_node: &KubernetesNode) -> Vec<Ob
     objections
 }
 
-/// The Node that a manager makes for itself when it starts (`CreateDefaultNode`); the default disk comes with the disks.
+/// The Node that a manager makes for itself when it starts, with the default disk unless nodes get theirs by label (`CreateDefaultNode`).
 pub async fn create_own_node(manager: &Manager) -> Result<()> {
     let datastore = &manager.datastore;
     if datastore.nodes.find(manager.node()).is_some() {
@@ -219,10 +322,41 @@ pub async fn create_own_node(manager: &Manager) -> Result<()> {
     node.spec.name = manager.node().to_owned();
     node.spec.allow_scheduling = true;
     node.spec.tags.make();
+    if !datastore.setting_flag(settings::CREATE_DEFAULT_DISK_LABELED_NODES)? {
+        let path = datastore.existing_setting_value(settings::DEFAULT_DATA_PATH)?;
+        let takes_blocks = datastore.setting_flag(settings::V2_DATA_ENGINE)?;
+        if takes_blocks || !is_potential_block_disk(&path) {
+            let (disk_name, disk) = default_disk(manager, &path).await?;
+            node.spec.disks.insert(disk_name, disk);
+        }
+    }
     match datastore.nodes.create(&node).await {
         Err(error) if error.is_already_exists() => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// A PCI address, or a path of a device.
+fn is_potential_block_disk(path: &str) -> bool {
+    path.starts_with("/dev/") || (path.len() > 4 && path.as_bytes()[4] == b':' && !path.contains('/'))
+}
+
+/// The disk at `path`, named after its file system, with a part of it reserved (`types.CreateDefaultDisk`).
+pub(super) async fn default_disk(manager: &Manager, path: &str) -> Result<(String, DiskSpec)> {
+    let mut disk = DiskSpec { path: path.to_owned(), allow_scheduling: true, ..DiskSpec::default() };
+    if is_potential_block_disk(path) {
+        disk.disk_type = DiskType::Block;
+        let digits = manager.datastore.random_digits(16);
+        return Ok((format!("{}{digits}", names::DEFAULT_DISK_PREFIX), disk));
+    }
+    let failed = |error: std::io::Error| Error::message(format!("failed to create default disk at {path}: {error}"));
+    host::fs::create_dir_all(&format!("{}/replicas", path.trim_end_matches('/'))).await.map_err(failed)?;
+    let room = host::fs::file_system(path).await.map_err(failed)?;
+    disk.disk_type = DiskType::Filesystem;
+    let percentage = manager.datastore.setting_number(settings::STORAGE_RESERVED_PERCENTAGE_FOR_DEFAULT_DISK)?;
+    let maximum = room.blocks * room.block_bytes;
+    disk.storage_reserved = (u128::from(maximum) * percentage.unsigned_abs() as u128 / 100) as i64;
+    Ok((format!("{}{}", names::DEFAULT_DISK_PREFIX, room.id), disk))
 }
 
 #[cfg(test)]

@@ -1,0 +1,194 @@
+//! The monitor of one instance manager: keeps the resource's list of instances as the pod's is, and makes orphans of what no resource
+//! stands for (`InstanceManagerMonitor`).
+//!
+//! It looks at its flag each second; it lists when the pod's stream has said that something changed, or after 60 seconds. A list is first
+//! written to the status, which takes an API write and the wait for the own cache, and only then compared with the resources: an instance
+//! whose resource went meanwhile looks orphaned.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use corral_kube_client::{Stop, reads};
+use host::time::{Instant, sleep, sleep_until};
+use longhorn_api::InstanceManager;
+use longhorn_api::go::Map;
+use longhorn_api::kinds::instance::InstanceType;
+use longhorn_api::kinds::instance_manager::InstanceProcess;
+
+use super::{InstanceManagerController, has_instance_orphans};
+use crate::engine::instance_manager::{InstanceManagerClient, InstanceNews};
+use crate::manager::Manager;
+use crate::runtime::Result;
+use crate::runtime::backups::name;
+
+/// `MinPollCount` times `PollInterval`.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks after which the pod is listed though it said nothing.
+const MOST_TICKS: u32 = 60;
+/// Errors of the stream after which the monitor ends.
+const MOST_STREAM_ERRORS: u32 = 10;
+
+/// Instances, by name.
+pub(super) type Instances = BTreeMap<String, InstanceProcess>;
+
+/// A monitor while it runs.
+pub(super) struct Monitor {
+    pub(super) manager: Arc<Manager>,
+    pub(super) name: String,
+    /// Whether the pod has said that something changed.
+    notified: AtomicBool,
+    /// Whether it has ended by itself.
+    done: AtomicBool,
+}
+
+impl InstanceManagerController {
+    /// Connects and starts a monitor, unless one runs or is just ending.
+    pub(super) async fn start_monitor(&self, manager: &InstanceManager) {
+        let manager_name = name(&manager.metadata).to_owned();
+        if manager.status.ip.is_empty() || self.monitors().contains_key(&manager_name) {
+            return;
+        }
+        let client = match InstanceManagerClient::connect(manager, false).await {
+            Ok(client) => client,
+            Err(error) => {
+                return tracing::error!(%error, "Failed to initialize im client to {manager_name} before monitoring");
+            }
+        };
+        let stop = Stop::new();
+        self.monitors().insert(manager_name.clone(), stop.clone());
+        let monitor = Arc::new(Monitor {
+            manager: self.manager.clone(),
+            name: manager_name.clone(),
+            notified: AtomicBool::new(true),
+            done: AtomicBool::new(false),
+        });
+        let monitors = self.monitors.clone();
+        host::spawn(async move {
+            let scope = format!("instance-manager-monitor {manager_name}");
+            reads::scope(scope, monitor.run(client, &stop)).await;
+            // Tells the reader of the stream, if that still reads.
+            stop.stop();
+            monitors.lock().unwrap_or_else(PoisonError::into_inner).remove(&manager_name);
+        });
+    }
+
+    /// Tells a monitor to end; it may be in the middle of its work.
+    pub(super) fn stop_monitor(&self, manager_name: &str) {
+        if let Some(stop) = self.monitors().get(manager_name) {
+            stop.stop();
+        }
+    }
+
+    fn monitors(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Stop>> {
+        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Monitor {
+    async fn run(self: &Arc<Self>, mut client: InstanceManagerClient, stop: &Stop) {
+        let news = match client.watch().await {
+            Ok(news) => news,
+            Err(error) => return tracing::error!(%error, "Failed to get the notifier for monitoring"),
+        };
+        let (reader, stopped) = (self.clone(), stop.clone());
+        host::spawn(async move {
+            tokio::select! { biased;
+                () = stopped.stopped() => {}
+                () = reader.read(news) => {}
+            }
+        });
+        let mut ticks = 0;
+        let mut next = Instant::now() + TICK;
+        loop {
+            tokio::select! { biased;
+                () = stop.stopped() => return,
+                () = sleep_until(next) => {}
+            }
+            // A ticker drops the ticks that its reader was too slow for.
+            let now = Instant::now();
+            while next <= now {
+                next = next + TICK;
+            }
+            if self.done.load(Ordering::Relaxed) {
+                return;
+            }
+            ticks += 1;
+            if ticks < MOST_TICKS && !self.notified.load(Ordering::Relaxed) {
+                continue;
+            }
+            self.notified.store(false, Ordering::Relaxed);
+            ticks = 0;
+            if !self.poll(&mut client).await {
+                return;
+            }
+        }
+    }
+
+    /// Notes that something changed as often as the stream says so, until it has failed too often.
+    async fn read(&self, mut news: InstanceNews) {
+        let mut errors = 0;
+        while errors < MOST_STREAM_ERRORS && !self.done.load(Ordering::Relaxed) {
+            match news.next().await {
+                Ok(()) => self.notified.store(true, Ordering::Relaxed),
+                Err(error) => {
+                    tracing::error!(%error, "Failed to receive next item in instance watch");
+                    errors += 1;
+                    sleep(TICK).await;
+                }
+            }
+        }
+        self.done.store(true, Ordering::Relaxed);
+    }
+
+    /// Lists, writes, compares. False if the monitor is no longer wanted.
+    async fn poll(&self, client: &mut InstanceManagerClient) -> bool {
+        let store = &self.manager.datastore.instance_managers;
+        let Some(found) = store.find(&self.name) else {
+            tracing::warn!("Stop monitoring because the instance manager no longer exists");
+            return false;
+        };
+        if found.status.owner_id != self.manager.node() {
+            tracing::warn!("Stop monitoring the instance manager because it has a new owner {}", found.status.owner_id);
+            return false;
+        }
+        let instances = match client.list().await {
+            Ok(instances) => instances,
+            Err(error) => {
+                tracing::error!(%error, "failed to poll instance info to update instance manager {}", self.name);
+                return true;
+            }
+        };
+        let (engines, replicas) = by_type(instances);
+        if let Err(error) = self.write(&found, &engines, &replicas).await {
+            tracing::error!(%error, "failed to update instance map for instance manager {}", self.name);
+        }
+        if has_instance_orphans(&self.manager.datastore) {
+            self.make_orphans(&found, engines, replicas).await;
+        }
+        true
+    }
+
+    /// Puts the lists into the status, if they are new.
+    async fn write(&self, found: &InstanceManager, engines: &Instances, replicas: &Instances) -> Result<()> {
+        let same = |kept: &Map<InstanceProcess>, now: &Instances| (kept.is_empty() && now.is_empty()) || **kept == *now;
+        let status = &found.status;
+        if same(&status.instance_engines, engines) && same(&status.instance_replicas, replicas) {
+            return Ok(());
+        }
+        let mut changed = found.clone();
+        changed.status.instance_engines = engines.clone().into_iter().collect();
+        changed.status.instance_replicas = replicas.clone().into_iter().collect();
+        self.manager.datastore.instance_managers.update_status(&changed).await.map(drop)
+    }
+}
+
+/// Engines and replicas; what is neither is nobody's.
+fn by_type(instances: Instances) -> (Instances, Instances) {
+    let of_type = |wanted: InstanceType| -> Instances {
+        let wanted = instances.iter().filter(|(_, instance)| instance.status.instance_type == wanted);
+        wanted.map(|(name, instance)| (name.clone(), instance.clone())).collect()
+    };
+    (of_type(InstanceType::Engine), of_type(InstanceType::Replica))
+}
