@@ -10,6 +10,7 @@ use longhorn_api::defects::{Defect, TABLE};
 use longhorn_api::releases::{Release, ReleaseLine};
 
 use crate::backup_cleanup::BackupCleanup;
+use crate::v2_disable_enable::V2DisableEnable;
 
 struct Longhorn;
 
@@ -20,7 +21,7 @@ pub fn catalogue() -> &'static dyn Catalogue {
 
 impl Catalogue for Longhorn {
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
-        vec![Arc::new(BackupCleanup)]
+        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable)]
     }
 
     fn check_arm(&self, arm: &Arm) -> Result<(), String> {

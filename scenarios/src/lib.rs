@@ -3,9 +3,11 @@
 pub mod backup_cleanup;
 mod catalogue;
 pub mod clients;
+pub mod images;
 pub mod install;
 pub mod oracles;
 pub mod shell;
 pub mod store;
+pub mod v2_disable_enable;
 
 pub use catalogue::{catalogue, defects, releases, selection};

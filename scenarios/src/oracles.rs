@@ -5,7 +5,9 @@
 mod backups;
 mod clients;
 mod deletion;
+mod v2_engine;
 
 pub use backups::NoBackupOutlivesItsVolumeAndRemote;
 pub use clients::ClientMeetsNoUnexpectedError;
 pub use deletion::NothingIsDeletingForEver;
+pub use v2_engine::V2InstanceManagersAreUsable;

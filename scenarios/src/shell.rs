@@ -1,5 +1,6 @@
 //! The shell of Longhorn's images, as far as their manifests use it: lists of simple commands joined by `;` and `&&`, `if LIST; then LIST; fi`,
-//! `trap '...' EXIT`, and the commands diff, `[`, cp, rm, ls, echo, sleep. Anything else is run as a program.
+//! `test $(LIST; echo $?) -eq 0`, `trap '...' EXIT`, and the commands diff, `[`, cp, rm, ls, nc, echo, sleep. Anything else is run as a
+//! program.
 //!
 //! Redirections are dropped: nobody reads what these scripts print. A script ends with the status of its last command, and runs its trap.
 
@@ -76,7 +77,9 @@ impl Shell {
         async move {
             // Whether the branch that stands now is taken: the innermost `if` that is not.
             let mut skipping = false;
-            for (and, text) in split(script) {
+            // The status of the list itself is what is asked for.
+            let tested = script.strip_prefix("test $(").and_then(|rest| rest.strip_suffix("; echo $?) -eq 0"));
+            for (and, text) in split(tested.unwrap_or(script)) {
                 let mut text = text.as_str();
                 if text == "fi" {
                     skipping = false;
@@ -105,6 +108,9 @@ impl Shell {
                 _ => 2,
             },
             ["[", "$?", "-ne", "0", "]"] => i32::from(self.status == 0),
+            // How many processes of a name there are. What spdk_tgt is, is a part of the process that is probed.
+            ["[", count, ..] if count.starts_with("$(ps") => 0,
+            ["nc", "-zv", host, port] => connect(host, port).await,
             ["cp", "-p", from, to] => copy(from, to).await,
             ["rm", pattern] => remove(pattern).await,
             ["ls", path] => i32::from(!host::fs::exists(path).await.unwrap_or(false)) * 2,
@@ -130,6 +136,11 @@ impl Shell {
             },
         }
     }
+}
+
+/// Whether somebody listens there.
+async fn connect(host: &str, port: &str) -> i32 {
+    i32::from(host::net::TcpStream::connect(format!("{host}:{port}")).await.is_err())
 }
 
 async fn copy(from: &str, to: &str) -> i32 {
@@ -197,6 +208,16 @@ mod tests {
         );
         assert!(!installed.exists());
         assert_eq!(status_of(folder.path(), "ls FOLDER/data/longhorn && echo there"), 2);
+    }
+
+    #[test]
+    fn a_liveness_probe_fails_at_the_first_closed_port() {
+        let nobody_listens =
+            "test $(nc -zv localhost 1 > /dev/null 2>&1 && nc -zv localhost 1 > /dev/null 2>&1; echo $?) -eq 0";
+        assert_eq!(status_of(std::path::Path::new("/tmp"), nobody_listens), 1);
+        let runs =
+            "test $([ $(ps aux | grep 'spdk_tgt' | grep -v 'grep' | grep -v 'tee' | wc -l) != 0 ]; echo $?) -eq 0";
+        assert_eq!(status_of(std::path::Path::new("/tmp"), runs), 0);
     }
 
     #[test]

@@ -215,6 +215,23 @@ impl Disk {
         })
     }
 
+    /// Makes a file of this size without data in it, durably, with the directories above it: what a machine has for a block device.
+    ///
+    /// # Errors
+    /// EEXIST, ENOTDIR, EINVAL.
+    pub fn put_hole(&self, path: &str, bytes: u64) -> io::Result<()> {
+        self.set_up(path, |state, path, now| {
+            let (parent, _) = crate::path::split(path).ok_or(Errno::EISDIR)?;
+            state.create_directories(parent, now)?;
+            let inode = state.create_file(path, 0o644, now)?;
+            state.resize(inode, bytes, now)?;
+            let data = state.file_mut(inode)?;
+            let size = SyncedSize { size: data.size, resizes: data.resizes };
+            state.synced(inode, size, now.kernel, state.pending.last());
+            Ok(())
+        })
+    }
+
     fn set_up(&self, path: &str, action: impl FnOnce(&mut State, &str, Moment) -> Outcome<()>) -> io::Result<()> {
         let path = normal(path)?;
         let mut state = self.state();

@@ -1,0 +1,70 @@
+//! Longhorn's images: its programs at the paths where its manifests, and its managers' pods, look for them.
+
+use std::time::Duration;
+
+use corral_cluster::{Image, Images};
+use corral_core::World;
+use host::process::{Executables, executable_file, program};
+use longhorn_api::Build;
+use longhorn_engine::Engine;
+
+use crate::install::repository;
+use crate::shell;
+
+/// Where an engine image has its binary.
+const ENGINE_BINARY: &str = "/usr/local/bin/longhorn";
+
+/// The images of every build; engines wait so long for others' locks in a backup store, if it is said.
+pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
+    let executables = Executables::of(world);
+    let engine = move |tag: &str| {
+        let mut engine = Engine::of(build_of(tag));
+        if let Some(lock_wait) = lock_wait {
+            engine.behaviour.lock_wait = lock_wait;
+        }
+        let main = program(move || longhorn_engine::main(engine.clone()));
+        // Where the binary is copied to, it runs by what its file says.
+        executables.insert(&engine_name(tag), main.clone());
+        main
+    };
+    let shell = |_: &str| program(shell::main);
+    // The layer with the binary is unpacked before the container's first process runs.
+    let unpacked = |tag: &str| {
+        let name = engine_name(tag);
+        program(move || {
+            let content = executable_file(&name);
+            async move {
+                let unpacked = host::fs::create_dir_all("/usr/local/bin").await.is_ok()
+                    && host::fs::write(ENGINE_BINARY, &content).await.is_ok();
+                if unpacked { shell::main().await } else { 1 }
+            }
+        })
+    };
+    let instance_manager = |tag: &str| {
+        let build = build_of(tag);
+        program(move || longhorn_instance_manager::main(build.clone()))
+    };
+    Images::new()
+        .with(repository::MANAGER, Image::new("/usr/local/sbin/longhorn-manager", |_| program(longhorn_manager::main)))
+        .with(
+            repository::ENGINE,
+            Image::new(ENGINE_BINARY, engine).program("/bin/bash", unpacked).program("/bin/sh", shell),
+        )
+        .with(
+            repository::INSTANCE_MANAGER,
+            Image::new("/tini", instance_manager)
+                .program("/bin/sh", shell)
+                // It disconnects initiators of the second data engine from their targets; here they end with their pod.
+                .program("/usr/local/bin/instance-manager-v2-prestop", |_| program(|| std::future::ready(0))),
+        )
+        .with(repository::SHARE_MANAGER, Image::new("/longhorn-share-manager", shell).program("/bin/sh", shell))
+}
+
+fn engine_name(tag: &str) -> String {
+    format!("{}:{tag}{ENGINE_BINARY}", repository::ENGINE)
+}
+
+/// The build that an image's tag names. Only our own manifests name images here.
+fn build_of(tag: &str) -> Build {
+    Build::parse_tag(tag).unwrap_or_else(|error| panic!("image tag {tag}: {error}"))
+}
