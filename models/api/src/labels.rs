@@ -78,6 +78,12 @@ pub const LAST_SYSTEM_RESTORE: &str = "longhorn.io/last-system-restored";
 pub const LAST_SYSTEM_RESTORE_AT: &str = "longhorn.io/last-system-restored-at";
 /// From which SystemBackup.
 pub const LAST_SYSTEM_RESTORE_BACKUP: &str = "longhorn.io/last-system-restored-backup";
+/// Name of the SystemRestore that left the object as it was.
+pub const LAST_SKIPPED_SYSTEM_RESTORE: &str = "longhorn.io/last-skipped-system-restored";
+/// When that was.
+pub const LAST_SKIPPED_SYSTEM_RESTORE_AT: &str = "longhorn.io/last-skipped-system-restored-at";
+/// On a SystemRestore in progress: `InProgress`.
+pub const SYSTEM_RESTORE: &str = "longhorn.io/system-restore";
 /// The value of a label that says yes.
 pub const TRUE: &str = "true";
 

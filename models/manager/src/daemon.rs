@@ -20,6 +20,7 @@ use crate::manager::Manager;
 use crate::pods;
 use crate::rest;
 use crate::runtime::{Context, Datastore, Error, Readers, Result};
+use crate::upgrade::Upgrade;
 use crate::webhooks::server::{serve_admission, serve_health, wait_for_service};
 use crate::webhooks::{CONVERSION_PORT, CONVERSION_SERVICE, configuration};
 
@@ -69,7 +70,7 @@ async fn run(stop: Stop) -> Result<()> {
     serve_health(RECOVERY_BACKEND_PORT).await?;
     pods::label_manager_pod(&datastore, &node, &[pods::RECOVERY_BACKEND]).await?;
 
-    // Here upgrades have their place: under the lease `longhorn-manager-upgrade-lock`, before any controller of this process runs.
+    Upgrade::new(&start.server, &start.arguments, start.build.clone())?.run().await?;
 
     let manager = Manager::new(start.arguments.clone(), datastore);
     controllers::start(&manager);
@@ -89,7 +90,7 @@ async fn run(stop: Stop) -> Result<()> {
 }
 
 /// The API server, as every pod is told of it.
-fn api_server() -> Result<String> {
+pub(crate) fn api_server() -> Result<String> {
     let variable = |name: &str| process::env_var(name).filter(|value| !value.is_empty());
     match (variable("KUBERNETES_SERVICE_HOST"), variable("KUBERNETES_SERVICE_PORT")) {
         (Some(host), Some(port)) => Ok(format!("{host}:{port}")),

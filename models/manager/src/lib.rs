@@ -13,7 +13,7 @@
 //!   in [`engine::BackupTargetClient`] and `version --client-only`.
 //!
 //! Where things are: [`runtime`] is what every controller stands on, [`controllers`] has one file each, [`engine`] runs the engine binary,
-//! [`webhooks`] and [`rest`] serve. [`daemon`] is the order in which all of it starts. Facts are from longhorn-manager's source at the two
+//! [`webhooks`] and [`rest`] serve, [`upgrade`] changes what another release stored. [`daemon`] is the order in which all of it starts. Facts are from longhorn-manager's source at the two
 //! tags, named by file in each header; behaviour that differs between releases asks `Datastore::build`.
 //!
 //! What is not here yet belongs to volumes, engines, replicas and instance managers; the seams are named where they are.
@@ -26,8 +26,18 @@ pub mod installation;
 pub mod manager;
 pub mod pods;
 pub mod rest;
+pub mod rollout;
 pub mod runtime;
 pub mod scheduler;
+pub mod upgrade;
 pub mod webhooks;
 
 pub use daemon::main;
+
+/// The main of the image `longhornio/longhorn-manager` of this build: what its first word asks for.
+pub async fn main_of(build: longhorn_api::Build) -> i32 {
+    if host::process::args().iter().any(|word| word == rollout::COMMAND) {
+        return rollout::main(build).await;
+    }
+    main().await
+}

@@ -20,7 +20,7 @@ pub const CONVERSION_WEBHOOK: Label = ("longhorn.io/conversion-webhook", "longho
 pub const RECOVERY_BACKEND: Label = ("longhorn.io/recovery-backend", "longhorn-recovery-backend");
 
 /// The label of managers' pods, from their DaemonSet.
-const APP: Label = ("app", names::MANAGER_DAEMON_SET);
+pub const APP: Label = ("app", names::MANAGER_DAEMON_SET);
 
 /// Whether a pod has the manager's container.
 pub fn is_manager(pod: &Pod) -> bool {

@@ -51,6 +51,11 @@ impl<V> Map<V> {
         self.0.as_mut()?.get_mut(key)
     }
 
+    /// The values, to change them in place; none of a nil map.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().flat_map(BTreeMap::values_mut)
+    }
+
     /// Keeps the entries for which `keep` says so; a nil map stays nil.
     pub fn retain(&mut self, keep: impl FnMut(&String, &mut V) -> bool) {
         if let Some(map) = &mut self.0 {

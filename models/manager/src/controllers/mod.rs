@@ -22,6 +22,9 @@ mod setting;
 mod snapshot;
 mod store_timer;
 mod system_backup;
+mod system_backup_archive;
+mod system_backup_parts;
+mod system_restore;
 mod volume;
 mod volume_attachment;
 mod volume_restore;
@@ -54,12 +57,19 @@ pub fn start(manager: &Arc<Manager>) {
     backup::start(manager);
     backup_backing_image::start(manager);
     system_backup::start(manager);
+    system_restore::start(manager);
     kubernetes_node::start(manager);
 }
 
 /// What is in `these` and not in `those`.
 fn difference(these: &BTreeSet<String>, those: &BTreeSet<String>) -> Vec<String> {
     these.difference(those).cloned().collect()
+}
+
+/// As messages of events begin.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// `count` things of some kind that `what` says, if there are any.

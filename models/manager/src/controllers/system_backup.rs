@@ -1,8 +1,10 @@
-//! The system-backup controller: reads a system backup that was pulled from the store, and deletes it there when the resource is
-//! deleted (`controller/system_backup_controller.go`).
+//! The system-backup controller: makes a system backup step by step, reads one that was pulled from the store, and deletes it there when
+//! the resource is deleted (`controller/system_backup_controller.go`).
 //!
-//! The half that makes a system backup (volume backups, backing images, the archive, its upload) needs volumes and comes with a later
-//! storey; [`SystemBackupController::begin`] is its place. The handler has no resync: a step that fails thrice waits for an event.
+//! The steps that take time run beside the reconciles, in this process only: backups of volumes and of backing images
+//! ([`super::system_backup_parts`]), the archive and its upload ([`super::system_backup_archive`]). They write the next state with the object
+//! that their reconcile read; a conflict queues the object, whose state then begins its step once more. The handler has no resync: a step
+//! that fails thrice waits for an event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +13,10 @@ use corral_kube_client::{EventRecorder, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_backup::{CONDITION_ERROR, REASON_SYNC, SystemBackupState};
-use longhorn_api::{BackupTarget, SystemBackup, labels, names};
+use longhorn_api::{BackupTarget, Release, SystemBackup, labels, names};
 
+use super::capitalised;
+use super::system_backup_archive::remove_local_files;
 use crate::engine::BackupTargetClient;
 use crate::manager::Manager;
 use crate::runtime::backups::name;
@@ -20,23 +24,33 @@ use crate::runtime::controller::{Queue, Reconcile, Runner};
 use crate::runtime::{Error, Result, clock, ownership};
 
 /// The controller.
+#[derive(Clone)]
 pub struct SystemBackupController {
-    manager: Arc<Manager>,
+    pub(super) manager: Arc<Manager>,
     queue: Queue,
-    events: EventRecorder,
+    events: Arc<EventRecorder>,
 }
 
 /// Where a step leads: the next state, or an error with its reason; and what people are told.
-enum Step {
-    Next { state: SystemBackupState, reason: &'static str, message: &'static str },
+pub(super) enum Step {
+    Next { state: SystemBackupState, reason: &'static str, message: String },
     Failed { reason: &'static str, message: String },
 }
+
+impl Step {
+    pub(super) fn next(state: SystemBackupState, reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Next { state, reason, message: message.into() }
+    }
+}
+
+/// The event of every step before the archive, and its message.
+pub(super) const STARTED: (&str, &str) = ("Start", "Starting system backup");
 
 /// Starts it: SystemBackups without resync.
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.system_backups.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
-    let events = manager.events(SystemBackupController::NAME);
+    let events = Arc::new(manager.events(SystemBackupController::NAME));
     let controller = SystemBackupController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();
 }
@@ -79,13 +93,15 @@ impl SystemBackupController {
         let state = backup.status.state.clone();
         if backup.metadata.deletion_timestamp.is_some() && state != SystemBackupState::Deleting {
             let message = "Deleting system backup in backup target";
-            return (Some(Step::Next { state: SystemBackupState::Deleting, reason: "Deleting", message }), Ok(()));
+            return (Some(Step::next(SystemBackupState::Deleting, "Deleting", message)), Ok(()));
         }
         if state == SystemBackupState::Deleting {
             self.delete_in_store(backup, target, client).await;
+            remove_local_files(name(&backup.metadata)).await;
             return (None, self.manager.datastore.system_backups.remove_finalizer(backup.clone()).await);
         }
         if matches!(state, SystemBackupState::Ready | SystemBackupState::Error) {
+            remove_local_files(name(&backup.metadata)).await;
             return (None, Ok(()));
         }
         let Some(client) = client else {
@@ -98,13 +114,23 @@ impl SystemBackupController {
             SystemBackupState::Syncing => match read_from_store(backup, client).await {
                 Ok(()) => {
                     let message = "Synced system backup from backup target";
-                    (Some(Step::Next { state: SystemBackupState::Ready, reason: "Synced", message }), Ok(()))
+                    (Some(Step::next(SystemBackupState::Ready, "Synced", message)), Ok(()))
                 }
                 Err(error) => {
                     let message = "failed to sync from backup target".to_owned();
                     (Some(Step::Failed { reason: REASON_SYNC, message }), Err(error))
                 }
             },
+            SystemBackupState::CreatingVolumeBackups => (self.begin_volumes(backup).await, Ok(())),
+            SystemBackupState::CreatingBackingImageBackups => (self.begin_backing_images(backup).await, Ok(())),
+            SystemBackupState::Generating => {
+                self.begin_archive(backup);
+                (None, Ok(()))
+            }
+            SystemBackupState::Uploading => {
+                self.begin_upload(backup, client);
+                (None, Ok(()))
+            }
             _ => (None, Ok(())),
         }
     }
@@ -113,7 +139,7 @@ impl SystemBackupController {
     async fn begin(&self, backup: &mut SystemBackup, client: &BackupTargetClient) -> (Option<Step>, Result<()>) {
         if labels::get(&backup.metadata, labels::VERSION).is_some_and(|version| !version.is_empty()) {
             let message = "Syncing system backup from backup target";
-            return (Some(Step::Next { state: SystemBackupState::Syncing, reason: "Syncing", message }), Ok(()));
+            return (Some(Step::next(SystemBackupState::Syncing, "Syncing", message)), Ok(()));
         }
         let stored = match client.system_backups().await {
             Ok(stored) => stored,
@@ -123,8 +149,11 @@ impl SystemBackupController {
             }
         };
         let Some(path) = stored.get(name(&backup.metadata)) else {
-            tracing::warn!("system backups are made by the storey that brings volumes");
-            return (None, Ok(()));
+            let release = self.manager.datastore.release();
+            release.name().clone_into(&mut backup.status.version);
+            git_commit(release).clone_into(&mut backup.status.git_commit);
+            let (reason, message) = STARTED;
+            return (Some(Step::next(SystemBackupState::CreatingVolumeBackups, reason, message)), Ok(()));
         };
         let version = path.rsplit('/').nth(1).unwrap_or_default().to_owned();
         labels::set(&mut backup.metadata, labels::VERSION, version);
@@ -163,7 +192,7 @@ impl SystemBackupController {
     }
 
     /// Writes where a step led, and tells people.
-    async fn record(
+    pub(super) async fn record(
         &self,
         step: Step,
         mut backup: SystemBackup,
@@ -210,7 +239,16 @@ async fn read_from_store(backup: &mut SystemBackup, client: &BackupTargetClient)
     Ok(())
 }
 
-fn capitalised(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
+/// The commit of longhorn-manager that a release was built from: the tag's, or the one in the name.
+fn git_commit(release: Release) -> &'static str {
+    match release {
+        Release::V1_7_2 => "fd2ef9c5ee891fdbc787e475359a48b3f6b0e094",
+        Release::V1_8_0_RC1 => "b59110d2488208f4f15ebc3bf3ce5e66eb344ffb",
+        Release::V1_8_0_RC2 => "37ad98fb5d33e8a907c4e1770933e95a862ab6d9",
+        Release::V1_8_0 => "1f343ee4c467de1264682ecb069d8f2a62850977",
+        Release::V1_8_1 => "7b9d2aa08a572b2b8bce35b3ff0e90dfaa1b0eaf",
+        Release::V1_8_2 => "5859e849c445b6144e8ab12db1472e26dc1ad4bd",
+        Release::V1_9_0_DEV_00886872C => "00886872c4553fdd1a20854d8c4cf02b15cdcb09",
+        Release::V1_9_2 => "63c6de30129bb45abe9f10c2d61a869fc6d2ed23",
+    }
 }

@@ -139,6 +139,9 @@ pub struct SystemBackupConfig {
     /// Manager image of that release.
     #[serde(default)]
     pub manager_image: String,
+    /// Engine image of that release.
+    #[serde(default)]
+    pub engine_image: String,
     /// When it was uploaded.
     pub created_at: jiff::Timestamp,
 }

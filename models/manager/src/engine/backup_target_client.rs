@@ -14,6 +14,9 @@ use super::{credentials, execute};
 use crate::runtime::error::{Context, Error, Result};
 use longhorn_backupstore::url;
 
+/// How long the download of a system backup may take (`SystemRestoreTimeout`).
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+
 /// Access to one store with one engine image.
 #[derive(Debug, Clone)]
 pub struct BackupTargetClient {
@@ -151,6 +154,30 @@ impl BackupTargetClient {
         parse(&output, "config for system backup")
     }
 
+    /// Uploads the archive of a system backup; `made_by` are the commit and the image of the manager, and the engine's image.
+    pub async fn upload_system_backup(
+        &self,
+        name: &str,
+        version: &str,
+        file: &str,
+        made_by: [&str; 3],
+        limit: Duration,
+    ) -> Result<()> {
+        let url = self.system_backup_url(name, version)?;
+        let [commit, manager_image, engine_image] = made_by;
+        let flags = ["--git-commit", commit, "--manager-image", manager_image, "--engine-image", engine_image];
+        let arguments = [&["system-backup", "upload", file, &url][..], &flags].concat();
+        let uploaded = self.execute(&arguments, Some(limit)).await;
+        uploaded.context(|| format!("error uploading system backup from {file} to {url}")).map(drop)
+    }
+
+    /// Downloads the archive of a system backup to a file.
+    pub async fn download_system_backup(&self, name: &str, version: &str, file: &str) -> Result<()> {
+        let url = self.system_backup_url(name, version)?;
+        let downloaded = self.execute(&["system-backup", "download", &url, file], Some(DOWNLOAD_TIMEOUT)).await;
+        downloaded.context(|| format!("error downloading system backup {name}")).map(drop)
+    }
+
     /// Deletes one system backup.
     pub async fn delete_system_backup(&self, name: &str, version: &str) -> Result<()> {
         let url = self.system_backup_url(name, version)?;
@@ -175,7 +202,8 @@ impl BackupTargetClient {
         url::encode_backing_image(backing_image, &self.url)
     }
 
-    fn system_backup_url(&self, name: &str, version: &str) -> Result<String> {
+    /// The address of a system backup in this store.
+    pub fn system_backup_url(&self, name: &str, version: &str) -> Result<String> {
         url::encode_system_backup(name, version, &self.url).map_err(|error| Error::message(error.to_string()))
     }
 

@@ -18,7 +18,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use longhorn_api::{
     BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
     Build, Engine, EngineImage, InstanceManager, Node, Orphan, RecurringJob, Release, Replica, Setting, Snapshot,
-    SystemBackup, SystemRestore, Volume, VolumeAttachment,
+    SystemBackup, SystemRestore, Volume, VolumeAttachment, settings,
 };
 
 use super::error::Result;
@@ -128,6 +128,9 @@ impl Datastore {
         let kubernetes_node_informer = kubernetes_kinds.cluster_informer::<KubernetesNode>();
         let own = Kinds { factory: &longhorn_kinds, namespace };
         let others = Kinds { factory: &kubernetes_kinds, namespace };
+        let defaults = Defaults::default();
+        // What upstream's linker writes into the manager: the release it is.
+        defaults.set(settings::CURRENT_LONGHORN_VERSION, build.release().name());
         Ok(Self {
             backup_targets: own.store(),
             backup_volumes: own.store(),
@@ -157,7 +160,7 @@ impl Datastore {
             kubernetes_nodes: kubernetes_node_informer.lister(),
             kubernetes_node_informer,
             kubernetes,
-            defaults: Defaults::default(),
+            defaults,
             random: Mutex::new(host::random::stream(&format!("datastore/{readers:?}"))),
             namespace: namespace.to_owned(),
             build,

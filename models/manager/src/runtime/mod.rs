@@ -1,5 +1,6 @@
 //! What every controller stands on: the datastore over informers' caches, queues with workers and retries, ownership, settings.
 
+pub mod archive;
 pub mod backoff;
 pub mod backups;
 pub mod clock;
@@ -12,6 +13,7 @@ pub mod nodes;
 pub mod ownership;
 pub mod settings;
 pub mod store;
+pub mod ticker;
 pub mod validation;
 pub mod volumes;
 
@@ -19,3 +21,4 @@ pub use controller::{Reconcile, Retries, Runner};
 pub use datastore::{Datastore, Readers};
 pub use error::{Context, Error, Result};
 pub use store::Store;
+pub use ticker::Ticker;

@@ -12,7 +12,7 @@ use longhorn_api::kinds::engine_image::EngineImageState;
 use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
     Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Engine, EngineImage, InstanceManager,
-    Orphan, Replica, SystemBackup, Volume, names, settings,
+    Orphan, Replica, SystemBackup, SystemRestore, Volume, names, settings,
 };
 
 use super::datastore::Datastore;
@@ -72,6 +72,7 @@ owned!(
     Orphan,
     Replica,
     SystemBackup,
+    SystemRestore,
     Volume
 );
 

@@ -34,11 +34,12 @@ impl Defaults {
 
 /// The settings that this storey's code reads, as far as `release` has them, in the order in which they are created.
 pub fn names_in_use(release: Release) -> impl Iterator<Item = &'static str> {
-    const NAMES: [&str; 37] = [
+    const NAMES: [&str; 38] = [
         settings::BACKUP_TARGET,
         settings::BACKUP_TARGET_CREDENTIAL_SECRET,
         settings::BACKUPSTORE_POLL_INTERVAL,
         settings::CREATE_DEFAULT_DISK_LABELED_NODES,
+        settings::CURRENT_LONGHORN_VERSION,
         settings::DEFAULT_DATA_PATH,
         settings::DEFAULT_ENGINE_IMAGE,
         settings::DEFAULT_INSTANCE_MANAGER_IMAGE,
@@ -204,6 +205,6 @@ mod tests {
     fn every_setting_in_use_is_in_the_table() {
         let names: Vec<&str> = names_in_use(Release::V1_8_0).chain(names_in_use(Release::V1_7_2)).collect();
         assert!(names.iter().all(|name| settings::definition(name).is_some()));
-        assert_eq!(names_in_use(Release::V1_7_2).count(), 23);
+        assert_eq!(names_in_use(Release::V1_7_2).count(), 24);
     }
 }

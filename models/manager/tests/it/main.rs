@@ -6,3 +6,4 @@ mod common;
 mod empty_listing;
 mod other_backups;
 mod start;
+mod upgrade;

@@ -14,16 +14,39 @@ pub fn engine_image(build: &Build) -> String {
 /// Creates everything, the DaemonSet last.
 pub async fn install(client: &Client, build: &Build) {
     for object in objects(build) {
-        let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-        let (version, kind) = (text("apiVersion"), text("kind"));
-        let (group, version) = version.split_once('/').unwrap_or(("", &version));
-        let resource = ResourceDescriptor::new(group, version, &kind, &format!("{}s", kind.to_lowercase()));
-        let api: DynamicApi = match object["metadata"]["namespace"].as_str() {
-            Some(namespace) => DynamicApi::namespaced_of(client, namespace, &resource),
-            None => DynamicApi::all_of(client, &resource),
-        };
+        let (api, kind) = (api_of(client, &object), object["kind"].clone());
         let object: DynamicObject = serde_json::from_value(object).expect("an object");
         api.create(&object).await.unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+/// Does what `kubectl apply` of another release's manifest does: replaces what is there, creates what is not.
+pub async fn upgrade(client: &Client, build: &Build) {
+    for mut object in objects(build) {
+        let api = api_of(client, &object);
+        let name = object["metadata"]["name"].as_str().expect("a name").to_owned();
+        match api.get_opt(&name).await.expect("an answer") {
+            None => drop(api.create(&serde_json::from_value(object).expect("an object")).await.expect("created")),
+            // What no release changes, and the API server has filled in.
+            Some(_)
+                if matches!(object["kind"].as_str(), Some("Namespace" | "Service" | "Secret" | "ServiceAccount")) => {}
+            Some(existing) => {
+                object["metadata"]["resourceVersion"] = existing.metadata.resource_version.into();
+                let object: DynamicObject = serde_json::from_value(object).expect("an object");
+                api.update(&object).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+            }
+        }
+    }
+}
+
+fn api_of(client: &Client, object: &Value) -> DynamicApi {
+    let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
+    let (version, kind) = (text("apiVersion"), text("kind"));
+    let (group, version) = version.split_once('/').unwrap_or(("", &version));
+    let resource = ResourceDescriptor::new(group, version, &kind, &format!("{}s", kind.to_lowercase()));
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => DynamicApi::namespaced_of(client, namespace, &resource),
+        None => DynamicApi::all_of(client, &resource),
     }
 }
 
@@ -83,6 +106,7 @@ fn daemon_set(build: &Build) -> Value {
             "--instance-manager-image", image("longhorn-instance-manager"), "--share-manager-image", image("longhorn-share-manager"),
             "--backing-image-manager-image", image("backing-image-manager"), "--support-bundle-manager-image", "x:v0.0.49",
             "--manager-image", image("longhorn-manager"), "--service-account", "longhorn-service-account",
+            "--upgrade-version-check",
         ],
         "readinessProbe": {"httpGet": {"path": "/v1/healthz", "port": 9501}},
         "volumeMounts": [{"name": "longhorn", "mountPath": "/var/lib/longhorn/", "mountPropagation": "Bidirectional"}],
@@ -97,6 +121,7 @@ fn daemon_set(build: &Build) -> Value {
         "longhorn-manager",
         json!({"spec": {
             "selector": {"matchLabels": {"app": "longhorn-manager"}},
+            "updateStrategy": {"rollingUpdate": {"maxUnavailable": "100%"}},
             "template": {
                 "metadata": {"labels": {"app": "longhorn-manager"}},
                 "spec": {

@@ -73,9 +73,15 @@ impl Longhorn {
 
     /// The same with more workers.
     pub async fn boot_workers(tag: &str, workers: usize) -> Longhorn {
-        let build = Build::parse_tag(tag).expect("a tag of ours");
+        Self::boot_builds(&[tag], workers).await
+    }
+
+    /// The same with the images of further builds, which are not installed.
+    pub async fn boot_builds(tags: &[&str], workers: usize) -> Longhorn {
+        let builds: Vec<Build> = tags.iter().map(|tag| Build::parse_tag(tag).expect("a tag of ours")).collect();
+        let build = builds[0].clone();
         let buckets = start_store();
-        let mut spec = ClusterSpec::workers(workers).images(images(&build));
+        let mut spec = ClusterSpec::workers(workers).images(images(&builds));
         spec.api_server.webhook_scheme = corral_apiserver::WebhookScheme::Http;
         let cluster = Cluster::boot(spec).await;
         let client = Client::new(&cluster.api_address(), ClientOptions::unlimited("test-client")).expect("an address");
@@ -234,20 +240,32 @@ fn start_store() -> Arc<BucketStore> {
 }
 
 /// Longhorn's images: the manager, whose machine has the engine's binary, and the engine image, whose container puts it there.
-fn images(build: &Build) -> Images {
-    let engine = |tag: &str| {
-        let engine = Engine::of(Build::parse_tag(tag).expect("a tag of ours"));
-        program(move || longhorn_engine::main(engine.clone()))
+fn images(builds: &[Build]) -> Images {
+    let engine = |tag: &str| engine_program(Build::parse_tag(tag).expect("a tag of ours"));
+    let engine_of = |build: &Build| {
+        let build = build.clone();
+        move |_: &str| engine_program(build.clone())
     };
     let quick = |image: Image| image.pull_latency(Latency::fixed(Duration::from_millis(500)));
-    let binary = execute::binary_path(&manifest::engine_image(build));
-    let manager = Image::new("/usr/local/sbin/longhorn-manager", |_| program(longhorn_manager::main));
+    let manager = |tag: &str| {
+        let build = Build::parse_tag(tag).expect("a tag of ours");
+        program(move || longhorn_manager::main_of(build.clone()))
+    };
+    let manager = Image::new("/usr/local/sbin/longhorn-manager", manager);
+    let manager = builds.iter().fold(manager, |manager, build| {
+        manager.program(&execute::binary_path(&manifest::engine_image(build)), engine_of(build))
+    });
     let shell = |_: &str| program(shell);
     let engine_image =
         Image::new("/usr/local/bin/longhorn", engine).program("/bin/bash", shell).program("/bin/sh", shell);
     Images::new()
-        .with("longhornio/longhorn-manager", quick(manager.program(&binary, engine)))
+        .with("longhornio/longhorn-manager", quick(manager))
         .with("longhornio/longhorn-engine", quick(engine_image))
+}
+
+fn engine_program(build: Build) -> host::process::Program {
+    let engine = Engine::of(build);
+    program(move || longhorn_engine::main(engine.clone()))
 }
 
 /// What the shell of an engine image is asked for: to copy the binary to the host and take it away at the end, and whether it is there.
