@@ -82,8 +82,6 @@ pub const LAST_SYSTEM_RESTORE_BACKUP: &str = "longhorn.io/last-system-restored-b
 pub const LAST_SKIPPED_SYSTEM_RESTORE: &str = "longhorn.io/last-skipped-system-restored";
 /// When that was.
 pub const LAST_SKIPPED_SYSTEM_RESTORE_AT: &str = "longhorn.io/last-skipped-system-restored-at";
-/// On a SystemRestore in progress: `InProgress`.
-pub const SYSTEM_RESTORE: &str = "longhorn.io/system-restore";
 /// The value of a label that says yes.
 pub const TRUE: &str = "true";
 

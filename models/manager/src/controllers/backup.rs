@@ -1,10 +1,11 @@
 //! The backup controller: reads a finished backup's configuration from the store into its Backup, and deletes the backup there when
 //! the resource is deleted (the deletion is in [`super::backup_deletion`]; `controller/backup_controller.go`).
 //!
-//! The half that makes a backup (ticket at the volume, engine call, monitor) needs volumes and engines, which come with the next
-//! storey; [`BackupController::advance_upload`] is its place. A failing Backup is never dropped from the queue.
+//! The half that makes a backup is in [`super::backup_creation`]. A failing Backup is never dropped from the queue.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use corral_kube_client::EventRecorder;
 use longhorn_api::go::Map;
@@ -12,12 +13,19 @@ use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::volume_attachment::AttacherType;
 use longhorn_api::{Backup, BackupTarget, labels, names, settings};
 
+use super::backup_creation::Upstream;
 use super::backup_deletion::Deletions;
+use super::backup_monitor::BackupMonitor;
 use crate::engine::answers::BackupInfo;
 use crate::manager::Manager;
 use crate::runtime::backups::name;
 use crate::runtime::controller::{Queue, Reconcile, Retries, Runner};
+use crate::runtime::timed_counter::TimedCounter;
 use crate::runtime::{Error, Result, clock, ownership};
+
+/// How long a Backup's waiting is remembered, and how often old ones are forgotten.
+const WAITS_LIFETIME: Duration = Duration::from_secs(600);
+const WAITS_SWEEP: Duration = Duration::from_secs(45);
 
 /// The controller.
 pub struct BackupController {
@@ -25,6 +33,9 @@ pub struct BackupController {
     pub(super) queue: Queue,
     pub(super) events: EventRecorder,
     pub(super) deletions: Arc<Deletions>,
+    /// How often a Backup was found waiting for its engine or snapshot.
+    pub(super) waits: TimedCounter,
+    monitors: Mutex<BTreeMap<String, Arc<BackupMonitor>>>,
 }
 
 /// Where a Backup belongs.
@@ -44,6 +55,8 @@ pub fn start(manager: &Arc<Manager>) {
         queue: queue.clone(),
         events: manager.events(BackupController::NAME),
         deletions: Arc::default(),
+        waits: TimedCounter::new(WAITS_LIFETIME, WAITS_SWEEP),
+        monitors: Mutex::default(),
     };
     Runner::new(queue, Arc::new(controller)).start();
 }
@@ -127,6 +140,7 @@ impl BackupController {
         }
         if backup.status.state == BackupState::Completed && before.state != BackupState::Completed {
             self.request_sync_of_volume(place).await;
+            self.delete_snapshot_of_completed(backup).await;
         }
         result
     }
@@ -137,7 +151,9 @@ impl BackupController {
         let began = clock::now();
         let is_to_be_made = backup.status.last_synced_at.is_none() && !backup.spec.snapshot_name.is_empty();
         if is_to_be_made && !is_final(backup, datastore.has_many_backup_targets()) {
-            return self.advance_upload(backup, place);
+            if self.advance_upload(backup, place, &began).await? == Upstream::Goes {
+                return Ok(());
+            }
         }
         if !clock::sync_is_due(backup.spec.sync_requested_at.as_ref(), backup.status.last_synced_at.as_ref()) {
             return Ok(());
@@ -172,26 +188,23 @@ impl BackupController {
         Ok(())
     }
 
-    /// The next step of making a backup of a snapshot.
-    ///
-    /// Without its volume it has failed. With one, the ticket at its VolumeAttachment, the backup of its backing image, the engine's
-    /// `SnapshotBackup` and the monitor follow here, with the storey that brings volumes and engines.
-    fn advance_upload(&self, backup: &mut Backup, place: &Place) -> Result<()> {
-        match self.manager.datastore.volumes.get(&place.volume) {
-            Err(error) if error.is_not_found() => {
-                let message = format!("Cannot find the corresponding volume: {error}");
-                tracing::error!("{message}");
-                backup.status.error = message;
-                backup.status.state = BackupState::Error;
-                backup.status.last_synced_at = Some(clock::now());
-                Ok(())
-            }
-            Err(error) => Err(error),
-            Ok(_volume) => {
-                tracing::warn!("backups of volumes are made by the storey that brings engines");
-                Ok(())
-            }
-        }
+    /// The monitor of an upload that this process watches.
+    pub(super) fn running_monitor(&self, backup_name: &str) -> Option<Arc<BackupMonitor>> {
+        self.lock_monitors().get(backup_name).cloned()
+    }
+
+    pub(super) fn keep_monitor(&self, backup_name: &str, monitor: BackupMonitor) -> Arc<BackupMonitor> {
+        let monitor = Arc::new(monitor);
+        self.lock_monitors().insert(backup_name.to_owned(), monitor.clone());
+        monitor
+    }
+
+    pub(super) fn end_monitor(&self, backup_name: &str) {
+        self.lock_monitors().remove(backup_name);
+    }
+
+    fn lock_monitors(&self) -> MutexGuard<'_, BTreeMap<String, Arc<BackupMonitor>>> {
+        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes the ticket by which a backup keeps its volume attached.

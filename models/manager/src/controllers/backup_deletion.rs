@@ -89,6 +89,8 @@ impl BackupController {
         if let Some(volume) = counts.filter(|volume| volume.status.last_backup_name == backup_name) {
             self.request_sync_of_rest(volume).await;
         }
+        self.end_monitor(&backup_name);
+        self.waits.forget(&backup_name);
         if matches!(backup.status.state, BackupState::Error | BackupState::Unknown) {
             let message = format!("Failed backup {backup_name} has been deleted: {}", backup.status.error);
             self.events.event(&backup, EventType::Warning, backup.status.state.as_str(), message);
@@ -107,7 +109,11 @@ impl BackupController {
             }
         };
         let url = client.backup_url(name(&backup.metadata), volume);
-        // A volume that is being restored from the backup forbids this; restores come with engines.
+        let is_restored = self.is_restored_from(volume);
+        if is_restored && backup.status.state != BackupState::Deleting {
+            tracing::warn!("backup {} cannot be deleted due to an ongoing restoration", name(&backup.metadata));
+            return Ok(false);
+        }
         if !self.manager.datastore.has_many_backup_targets() {
             client.delete_backup(&url).await.context(|| "failed to delete remote backup")?;
             return Ok(true);

@@ -5,7 +5,9 @@
 
 mod backup;
 mod backup_backing_image;
+mod backup_creation;
 mod backup_deletion;
+mod backup_monitor;
 mod backup_target;
 mod backup_target_sync;
 mod backup_volume;

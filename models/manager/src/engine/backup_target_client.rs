@@ -211,8 +211,13 @@ impl BackupTargetClient {
         self.execute(arguments, Some(self.timeout)).await
     }
 
+    /// The variables that hand the store's credential to whoever works on it.
+    pub fn environment(&self) -> Result<Vec<(String, String)>> {
+        credentials::environment(&self.url, self.credential.as_ref())
+    }
+
     async fn execute(&self, arguments: &[&str], limit: Option<Duration>) -> Result<String> {
-        let environment = credentials::environment(&self.url, self.credential.as_ref())?;
+        let environment = self.environment()?;
         execute::execute(&self.image, arguments, environment, limit).await
     }
 }

@@ -14,6 +14,7 @@ pub mod ownership;
 pub mod settings;
 pub mod store;
 pub mod ticker;
+pub mod timed_counter;
 pub mod validation;
 pub mod volumes;
 
