@@ -11,6 +11,10 @@ use tokio::sync::Notify;
 
 use super::{WAIT_COUNT, WAIT_INTERVAL, exit, probe, state};
 
+/// What passes between the end of a program and its parent's knowing: the kernel takes it down, and the runtime is told. Enough that whoever
+/// looks in the very instant of a kill finds it still there.
+const REAPING: Duration = Duration::from_millis(1);
+
 /// A process that was asked for.
 pub(super) struct Process {
     pub name: String,
@@ -100,6 +104,7 @@ impl Process {
 
     async fn watch_end(self: Arc<Self>, daemon: Daemon, updates: Updates) {
         let status = daemon.wait().await;
+        sleep(REAPING).await;
         {
             let mut state = self.state();
             match exit::error_of(status) {
