@@ -6,6 +6,7 @@ use longhorn_backupstore::url::{is_valid_name, unescape_ampersand};
 use crate::Invocation;
 use crate::flags::{Flag, Parsed};
 use crate::outcome::{Failure, Outcome, json, missing};
+use crate::volume_backup::CREATE_FLAGS;
 
 impl Invocation {
     pub(crate) async fn backup(&self, arguments: &[String]) -> Outcome {
@@ -16,6 +17,9 @@ impl Invocation {
         let flags: &[Flag] = match command.as_str() {
             "list" | "ls" => &[Flag::with_value("volume"), Flag::switch("volume-only"), Flag::HELP],
             "remove" | "rm" | "delete" => &[Flag::with_value("volume"), Flag::HELP],
+            "create" => &CREATE_FLAGS,
+            "status" => &[Flag::with_value("replica"), Flag::with_value("replica-instance-name"), Flag::HELP],
+            "restore" => &[Flag::with_value("concurrent-limit"), Flag::HELP],
             _ => &[Flag::HELP],
         };
         let parsed = Parsed::anywhere(flags, rest).map_err(Failure::usage)?;
@@ -23,6 +27,10 @@ impl Invocation {
             return Ok(help());
         }
         match command.as_str() {
+            "create" => self.create_backup(&parsed).await,
+            "status" => self.backup_status(&parsed).await,
+            "restore" => self.restore_backup(&parsed).await,
+            "restore-status" => self.restore_status().await,
             "list" | "ls" => self.list(&parsed).await,
             "remove" | "rm" | "delete" => self.remove(&parsed).await,
             "inspect" => self.inspect(&parsed).await,
@@ -111,7 +119,7 @@ fn address(parsed: &Parsed) -> Result<&str, Failure> {
 }
 
 fn help() -> String {
-    "NAME:\n   longhorn backups\n\nCOMMANDS:\n   list, ls\n   remove, rm, delete\n   inspect-volume\n   inspect\n   head\n   \
+    "NAME:\n   longhorn backups\n\nCOMMANDS:\n   create\n   status\n   restore\n   restore-status\n   list, ls\n   remove, rm, delete\n   inspect-volume\n   inspect\n   head\n   \
      ls-backing-image\n   rm-backing-image\n   inspect-backing-image\n   cleanup-all-mounts\n"
         .to_owned()
 }

@@ -90,9 +90,49 @@ impl Parsed {
         self.values.iter().rev().find(|(known, _)| *known == name).map_or("", |(_, value)| value.as_str())
     }
 
+    /// All values of a flag that may come several times.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        self.values.iter().filter(|(known, _)| *known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// A flag's value, or what holds without it.
+    pub fn value_or<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+        if self.values.iter().any(|(known, _)| *known == name) { self.value(name) } else { default }
+    }
+
+    /// A number, or what holds without it.
+    pub fn number(&self, name: &'static str, default: i64) -> Result<i64, String> {
+        let text = self.value_or(name, "");
+        if text.is_empty() {
+            return Ok(default);
+        }
+        text.parse().map_err(|_| format!("invalid value {text:?} for flag -{name}: parse error"))
+    }
+
+    /// A size in bytes, perhaps with a unit (docker/go-units `RAMInBytes`); none if the flag is absent or empty.
+    pub fn size(&self, name: &str) -> Result<Option<i64>, String> {
+        match self.value(name) {
+            "" => Ok(None),
+            text => bytes(text).map(Some).ok_or_else(|| format!("invalid size: '{text}'")),
+        }
+    }
+
     /// Whether a switch is on.
     pub fn has(&self, name: &str) -> bool {
         matches!(self.value(name), "true" | "1" | "t" | "T" | "TRUE" | "True")
+    }
+}
+
+/// A size such as `42`, `42kb`, `42 MiB` or `1.5g`, all by 1024.
+fn bytes(text: &str) -> Option<i64> {
+    let digits = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let unit = text[digits..].trim_start().to_ascii_lowercase();
+    let unit = unit.strip_suffix("ib").or_else(|| unit.strip_suffix('b')).unwrap_or(&unit);
+    let power = ["", "k", "m", "g", "t", "p"].iter().position(|known| *known == unit)?;
+    let factor = 1024_i64.checked_pow(u32::try_from(power).ok()?)?;
+    match text[..digits].parse::<i64>() {
+        Ok(number) => number.checked_mul(factor),
+        Err(_) => Some((text[..digits].parse::<f64>().ok()? * factor as f64) as i64),
     }
 }
 
@@ -129,6 +169,18 @@ mod tests {
         let parsed = Parsed::strict(&KNOWN, &words("--volume v backup --volume w")).unwrap();
         assert_eq!(parsed.value("volume"), "v");
         assert_eq!(parsed.arguments, ["backup", "--volume", "w"]);
+    }
+
+    #[test]
+    fn sizes_may_have_units() {
+        for (text, size) in
+            [("16777216", 16 << 20), ("16m", 16 << 20), ("16 MiB", 16 << 20), ("2gb", 2 << 30), ("1.5k", 1536)]
+        {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for text in ["", "m", "12x", "--"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -18,23 +18,37 @@ pub(crate) struct Failure {
     fatal: Option<&'static str>,
     /// What was printed before the failure was reported.
     printed: String,
+    /// The process's status.
+    status: i32,
 }
 
 impl Failure {
     /// A failure that main catches.
     pub fn panic(error: impl Display) -> Self {
-        Self { error: error.to_string(), fatal: None, printed: String::new() }
+        Self { error: error.to_string(), fatal: None, printed: String::new(), status: 1 }
     }
 
     /// A command line that the parser refused.
     pub fn usage(error: impl Display) -> Self {
         let printed = format!("Incorrect Usage: {error}\n\n");
-        Self { error: error.to_string(), fatal: Some("Error when executing command"), printed }
+        Self { error: error.to_string(), fatal: Some("Error when executing command"), printed, status: 1 }
     }
 
     /// The same failure of a command that reports it by a fatal log line.
     pub fn fatal(mut self, message: &'static str) -> Self {
         self.fatal.get_or_insert(message);
+        self
+    }
+
+    /// The same failure, with something printed before it is reported.
+    pub fn printing(mut self, printed: String) -> Self {
+        self.printed = printed;
+        self
+    }
+
+    /// The same failure, with another status.
+    pub fn with_status(mut self, status: i32) -> Self {
+        self.status = status;
         self
     }
 
@@ -51,7 +65,7 @@ impl Failure {
                 log.write(Level::Fatal, message, &[("error", &self.error)]);
             }
         }
-        1
+        self.status
     }
 }
 

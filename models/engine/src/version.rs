@@ -1,6 +1,8 @@
 //! `longhorn version` (version.go and pkg/meta/version.go): the interfaces an engine image speaks, the same in all
 //! modelled releases.
 
+use longhorn_api::Build;
+use longhorn_rpc::ptypes;
 use serde::Serialize;
 
 use crate::Invocation;
@@ -32,6 +34,26 @@ struct Version {
     data_format_min_version: u32,
 }
 
+/// The versions of the interfaces: of the command line, the engine's service, and what lies in a replica's directory.
+const CLI_API: (u32, u32) = (10, 8);
+const CONTROLLER_API: (u32, u32) = (5, 4);
+const DATA_FORMAT: (u32, u32) = (1, 1);
+
+/// What an engine process says of itself.
+pub(crate) fn output(build: &Build) -> ptypes::VersionOutput {
+    ptypes::VersionOutput {
+        version: build.release().to_string(),
+        git_commit: String::new(),
+        build_date: String::new(),
+        cli_api_version: CLI_API.0.into(),
+        cli_api_min_version: CLI_API.1.into(),
+        controller_api_version: CONTROLLER_API.0.into(),
+        controller_api_min_version: CONTROLLER_API.1.into(),
+        data_format_version: DATA_FORMAT.0.into(),
+        data_format_min_version: DATA_FORMAT.1.into(),
+    }
+}
+
 impl Invocation {
     /// The image's own versions. Asking an engine process for its versions as well is not possible here.
     pub(crate) fn version(&self, arguments: &[String]) -> Outcome {
@@ -47,12 +69,12 @@ impl Invocation {
             version: self.engine.build.release().to_string(),
             git_commit: String::new(),
             build_date: String::new(),
-            cli_api_version: 10,
-            cli_api_min_version: 8,
-            controller_api_version: 5,
-            controller_api_min_version: 4,
-            data_format_version: 1,
-            data_format_min_version: 1,
+            cli_api_version: CLI_API.0,
+            cli_api_min_version: CLI_API.1,
+            controller_api_version: CONTROLLER_API.0,
+            controller_api_min_version: CONTROLLER_API.1,
+            data_format_version: DATA_FORMAT.0,
+            data_format_min_version: DATA_FORMAT.1,
         };
         Ok(json(&Versions { client_version, server_version: None }))
     }

@@ -35,11 +35,16 @@ impl From<String> for Unreachable {
 
 impl Backend {
     /// Connects to a closed replica and opens it.
-    pub async fn open(address: &str, identity: &Identity, timeouts: Arc<SharedTimeouts>) -> Result<Backend, Unreachable> {
+    pub async fn open(
+        address: &str,
+        identity: &Identity,
+        timeouts: Arc<SharedTimeouts>,
+    ) -> Result<Backend, Unreachable> {
         let client = ReplicaClient::new(address, identity)?;
-        let replica = client.get().await.map_err(|status| {
-            format!("failed to get replica {address} info from remote: {}", rpc_text(&status))
-        })?;
+        let replica = client
+            .get()
+            .await
+            .map_err(|status| format!("failed to get replica {address} info from remote: {}", rpc_text(&status)))?;
         if replica.state != "closed" {
             return Err(format!("replica must be closed, cannot add in state: {}", replica.state).into());
         }
@@ -73,9 +78,9 @@ impl Backend {
 
     pub async fn snapshot(&self, request: ptypes::ReplicaSnapshotRequest) -> Result<(), String> {
         let taken = self.client().control().replica_snapshot(request).await;
-        taken.map(drop).map_err(|status| {
-            format!("failed to snapshot replica {} from remote: {}", self.address, rpc_text(&status))
-        })
+        taken
+            .map(drop)
+            .map_err(|status| format!("failed to snapshot replica {} from remote: {}", self.address, rpc_text(&status)))
     }
 
     pub async fn set_revision(&self, counter: i64) -> Result<(), String> {
@@ -134,9 +139,9 @@ impl Backend {
         self.stop_watching();
         self.data.close();
         let closed = self.client().control().replica_close(()).await;
-        closed.map(drop).map_err(|status| {
-            format!("failed to close replica {} from remote: {}", self.address, rpc_text(&status))
-        })
+        closed
+            .map(drop)
+            .map_err(|status| format!("failed to close replica {} from remote: {}", self.address, rpc_text(&status)))
     }
 }
 

@@ -109,8 +109,7 @@ impl Controller {
         });
         let results = futures_util::future::join_all(expansions).await;
         let total = results.len();
-        let failed: Vec<_> =
-            results.into_iter().filter_map(|(address, failure)| Some((address, failure?))).collect();
+        let failed: Vec<_> = results.into_iter().filter_map(|(address, failure)| Some((address, failure?))).collect();
         if failed.is_empty() {
             return true;
         }
@@ -118,7 +117,9 @@ impl Controller {
         let listed = |out_of_sync: bool| -> Vec<ReplicaFailure> {
             let counts = |failure: &Failure| !out_of_sync || any || failure.code != ROLLED_BACK;
             let failures = failed.iter().filter(|(_, failure)| counts(failure));
-            failures.map(|(address, failure)| ReplicaFailure { address: address.clone(), text: failure.text() }).collect()
+            failures
+                .map(|(address, failure)| ReplicaFailure { address: address.clone(), text: failure.text() })
+                .collect()
         };
         let all = ControllerError::Replicas(listed(false));
         state.last_expansion_failed_at = timestamp();

@@ -1,7 +1,6 @@
 //! Reading, writing and unmapping, and what a failure of a replica means (control.go, replicator.go, multi_writer_at.go).
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use host::time::Instant;
@@ -18,6 +17,7 @@ const SECTOR_BYTES: i64 = 4096;
 /// What was read and written in a second.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
+    began: Option<Instant>,
     second: u64,
     current: Totals,
     last: Totals,
@@ -39,7 +39,7 @@ struct Direction {
 impl Metrics {
     /// Upstream's timer turns the page every second; here whoever comes first in a new second does.
     fn turn(&mut self) {
-        let second = Instant::now().duration_since(Instant::now() - Duration::MAX).as_secs();
+        let second = self.began.get_or_insert_with(Instant::now).elapsed().as_secs();
         if second != self.second {
             self.last = if second == self.second + 1 { self.current } else { Totals::default() };
             self.current = Totals::default();
@@ -246,9 +246,9 @@ async fn unmap_on_all(state: &State, offset: i64, size: u32) -> Result<u32, Cont
         return Err(NO_BACKEND.into());
     }
     let used = state.replicas.iter().filter(|replica| replica.mode != Mode::Error);
-    let unmaps = used.filter_map(|replica| replica.backend.as_ref()).map(|backend| async move {
-        (backend.address.clone(), backend.data.unmap(offset, size).await)
-    });
+    let unmaps = used
+        .filter_map(|replica| replica.backend.as_ref())
+        .map(|backend| async move { (backend.address.clone(), backend.data.unmap(offset, size).await) });
     let mut freed = 0;
     let mut failed = Vec::new();
     for (address, result) in futures_util::future::join_all(unmaps).await {

@@ -167,6 +167,11 @@ impl Controller {
         &self.0.settings.volume
     }
 
+    /// The engine's build.
+    pub(crate) fn build(&self) -> &Build {
+        &self.0.settings.build
+    }
+
     /// Whom calls to replicas are meant for: their names are not known here.
     pub(crate) fn identity(&self) -> Identity {
         Identity::new(self.volume_name(), "")
@@ -235,7 +240,8 @@ impl Controller {
             return Err(text.into());
         }
         let frontend = Frontend::named(name, self.volume_name());
-        let frontend = frontend.ok_or_else(|| format!("failed to find frontend: {name}: unsupported frontend type: {name}"))?;
+        let frontend =
+            frontend.ok_or_else(|| format!("failed to find frontend: {name}: unsupported frontend type: {name}"))?;
         state.frontend = Some(frontend);
         self.start_frontend_of(&state).await
     }

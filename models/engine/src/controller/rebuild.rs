@@ -57,8 +57,8 @@ impl Controller {
         }
         for disk in extra.into_keys() {
             let client = ReplicaClient::new(address, &named)?;
-            let removed = client.control().disk_remove(ptypes::DiskRemoveRequest { name: disk.clone(), force: true });
-            removed.await.map_err(|status| {
+            let request = ptypes::DiskRemoveRequest { name: disk.clone(), force: true };
+            client.control().disk_remove(request).await.map_err(|status| {
                 let error = rpc_text(&status);
                 format!("failed to remove extra disks in replica {address}: cannot remove disk {disk}: {error}")
             })?;
@@ -77,8 +77,8 @@ impl Controller {
         to: &str,
     ) -> Result<(), String> {
         let receiver = ReplicaClient::new(to_address, to_identity)?;
-        let launched = receiver.sync().receiver_launch(ptypes::ReceiverLaunchRequest { to_file_name: to.to_owned() });
-        let launched = launched.await;
+        let request = ptypes::ReceiverLaunchRequest { to_file_name: to.to_owned() };
+        let launched = receiver.sync().receiver_launch(request).await;
         let port = launched
             .map_err(|status| format!("failed to launch receiver for {to}: {}", rpc_text(&status)))?
             .into_inner()
@@ -131,17 +131,23 @@ impl Controller {
         };
         if from_disks.len() != to_disks.len() {
             let (to, from) = (names(&to_disks), names(&from_disks));
-            return Err(format!("replica {address}'s disk number is not equal to that of RW replica {good}: {to} vs {from}").into());
+            return Err(format!(
+                "replica {address}'s disk number is not equal to that of RW replica {good}: {to} vs {from}"
+            )
+            .into());
         }
         if from_disks.keys().any(|disk| !to_disks.contains_key(disk)) {
             let (to, from) = (names(&to_disks), names(&from_disks));
-            return Err(format!("replica {address}'s chain not equal to RW replica {good}'s chain: {to} vs {from}").into());
+            return Err(
+                format!("replica {address}'s chain not equal to RW replica {good}'s chain: {to} vs {from}").into()
+            );
         }
         if !self.0.settings.revision_counter_disabled {
             let backend = |address: &str| state.replica(address).and_then(|replica| replica.backend.as_ref());
             if let (Some(from), Some(to)) = (backend(&good), backend(address)) {
                 let counter = from.revision().await;
-                let counter = counter.map_err(|error| format!("failed to get revision counter of RW Replica {good}: {error}"))?;
+                let counter =
+                    counter.map_err(|error| format!("failed to get revision counter of RW Replica {good}: {error}"))?;
                 let set = to.set_revision(counter).await;
                 set.map_err(|error| format!("failed to set revision counter for {address}: {error}"))?;
             }

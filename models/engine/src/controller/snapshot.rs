@@ -22,8 +22,7 @@ impl Controller {
         self.check_snapshot_limits(&*self.0.state.read().await).await?;
         let mut state = self.0.state.write().await;
         self.check_snapshot_limits(&state).await?;
-        let request =
-            ptypes::ReplicaSnapshotRequest { name: name.clone(), user_created: true, created: now(), labels };
+        let request = ptypes::ReplicaSnapshotRequest { name: name.clone(), user_created: true, created: now(), labels };
         if let Err(error) = self.snapshot_all(&state, &request).await {
             self.handle_in(&mut state, error)?;
         }
@@ -90,7 +89,8 @@ impl Controller {
         }
         state.snapshot_max_count = count.into();
         for (replica, backend) in state.used() {
-            let set = backend.client().control().snapshot_max_count_set(ptypes::SnapshotMaxCountSetRequest { count }).await;
+            let set =
+                backend.client().control().snapshot_max_count_set(ptypes::SnapshotMaxCountSetRequest { count }).await;
             set.map_err(|status| {
                 let (address, error) = (&replica.address, rpc_text(&status));
                 format!("failed to set flag SnapshotMaxCount to {count} in replica {address}, err: {error}")
@@ -111,7 +111,8 @@ impl Controller {
         }
         state.snapshot_max_size_bytes = size;
         for (replica, backend) in state.used() {
-            let set = backend.client().control().snapshot_max_size_set(ptypes::SnapshotMaxSizeSetRequest { size }).await;
+            let set =
+                backend.client().control().snapshot_max_size_set(ptypes::SnapshotMaxSizeSetRequest { size }).await;
             set.map_err(|status| {
                 let (address, error) = (&replica.address, rpc_text(&status));
                 format!("failed to set flag SnapshotMaxSize to {size} in replica {address}, err: {error}")

@@ -165,8 +165,12 @@ impl Controller {
             }
         } else if settings.salvage_requested {
             let best = best_to_salvage(&found).ok_or("cannot find any replica for salvage")?.to_owned();
-            let others: Vec<String> =
-                state.replicas.iter().map(|replica| replica.address.clone()).filter(|address| *address != best).collect();
+            let others: Vec<String> = state
+                .replicas
+                .iter()
+                .map(|replica| replica.address.clone())
+                .filter(|address| *address != best)
+                .collect();
             for address in others {
                 state.set_mode(&address, Mode::Error);
             }

@@ -101,6 +101,10 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(error) => return Err(Error::file("open", &path, &error)),
         };
+        // A list would do for serde where an object is meant.
+        if content.trim_ascii_start().starts_with(b"[") {
+            return Err(Error::Metadata { path, reason: "cannot unmarshal array".to_owned() });
+        }
         match json::from_bytes(&content) {
             Ok(value) => Ok(Found::Valid(value)),
             Err(_) if content.iter().all(u8::is_ascii_whitespace) => Ok(Found::Nothing),

@@ -37,7 +37,7 @@ fn broken_metadata_is_an_error_and_loses_nothing() {
             (
                 "volume-snap-one.img.meta",
                 b"[]",
-                "invalid metadata file /disk/3/volume-snap-one.img.meta: invalid length 0, expected struct DiskMeta with 6 elements at line 1 column 2",
+                "invalid metadata file /disk/3/volume-snap-one.img.meta: cannot unmarshal array",
             ),
             (
                 "volume-head-001.img.meta",
