@@ -22,6 +22,9 @@ impl State {
     pub(crate) fn set_mode(&mut self, address: &str, mode: Mode) {
         let replica = self.replicas.iter_mut().find(|replica| replica.address == address);
         let Some(replica) = replica.filter(|replica| replica.mode != Mode::Error) else { return };
+        // For oracles and people: when a replica was promoted, and when it was given up.
+        let text = format!("replica {address} {} -> {mode}", replica.mode);
+        host::journal::record(host::journal::Event::Note { text: text.as_str().into() });
         tracing::info!(address, %mode, "setting a replica's mode");
         replica.mode = mode;
         if let Some(backend) = replica.backend.as_ref().filter(|_| mode == Mode::Error) {

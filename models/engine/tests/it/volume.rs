@@ -177,6 +177,7 @@ fn going_back_needs_the_frontend_down() {
                 let error = task.revert("one").await.expect_err("in use").to_string();
                 assert!(error.contains("volume frontend enabled, aborting snapshot revert"), "{error}");
                 task.controller().volume_frontend_shutdown(()).await.expect("down");
+                opened.write_at(0, vec![3; 4096].into()).await.expect_err("the device is gone");
                 let error = task.revert("none").await.expect_err("no such snapshot").to_string();
                 assert!(error.contains("target snapshot none is not found"), "{error}");
                 task.revert("one").await.expect("reverted");

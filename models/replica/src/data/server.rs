@@ -6,6 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::JoinHandle;
 use host::net::{Keepalive, TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -35,18 +36,32 @@ pub trait Processor: Send + Sync + 'static {
     fn ping(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-/// Serves connections for as long as it is polled.
+/// Open connections; none outlives their server.
+#[derive(Default)]
+struct Connections(Vec<JoinHandle<()>>);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        for connection in &self.0 {
+            connection.abort();
+        }
+    }
+}
+
+/// Serves connections until it is dropped; then they end. What was being worked on is still done.
 pub async fn serve<P: Processor>(listener: TcpListener, processor: Arc<P>) {
+    let mut connections = Connections::default();
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let _ = stream.set_keepalive(Keepalive::GO);
                 let processor = Arc::clone(&processor);
-                host::spawn(async move {
+                connections.0.retain(|connection| !connection.is_finished());
+                connections.0.push(host::spawn(async move {
                     if let Err(error) = serve_connection(stream, processor).await {
                         tracing::warn!(%peer, %error, "data connection ended");
                     }
-                });
+                }));
             }
             Err(error) => {
                 tracing::error!(%error, "failed to accept data connection");
