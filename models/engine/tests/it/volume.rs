@@ -253,13 +253,14 @@ async fn replay() {
     let address = std::str::from_utf8(&file).expect("text").split(' ').next().expect("an address").parse();
     let mut stream = host::net::TcpStream::connect(address.expect("an address")).await.expect("connected");
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
-    let decode =
-        |hex: &str| (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex"));
+    let decode = |hex: &str| -> Vec<u8> {
+        (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("hex")).collect()
+    };
     while let (Some(request), Some(answer)) = (lines.next(), lines.next()) {
-        let header: Vec<u8> = decode(request.split(' ').nth(1).expect("a header")).collect();
+        let header = decode(request.split(' ').nth(1).expect("a header"));
         let length = u32::from_le_bytes(header[22..26].try_into().expect("four bytes")) as usize;
         stream.write_all(&[header, vec![b'A'; length]].concat()).await.expect("sent");
-        let expected: Vec<u8> = decode(answer.split(' ').nth(1).expect("a header")).collect();
+        let expected = decode(answer.split(' ').nth(1).expect("a header"));
         let mut header = [0; 26];
         stream.read_exact(&mut header).await.expect("an answer");
         assert_eq!(header.as_slice(), expected, "{request}");
