@@ -1,16 +1,19 @@
-//! The backup-backing-image controller: reads the configuration of a backing image's backup from the store, and deletes it there when
-//! the resource is deleted (`controller/backup_backing_image_controller.go`).
+//! The backup-backing-image controller: has a backing image backed up, reads the backup's configuration from the store, and deletes it there
+//! when the resource is deleted (`controller/backup_backing_image_controller.go`).
 //!
-//! The half that makes such a backup needs backing images and their managers, which come with a later storey. Any manager may work on
-//! it, whether its node has the engine image or not. A failing one is never dropped from the queue.
+//! Any manager may work on it, whether its node has the engine image or not. A failing one is never dropped from the queue. An upload
+//! whose resource is deleted goes on.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use corral_kube_client::{EventRecorder, EventType};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
-use longhorn_api::{BackupBackingImage, BackupTarget};
+use longhorn_api::{BackingImage, BackupBackingImage, BackupTarget, Release};
 
+use super::backing_image_backup_monitor::{self, ImageBackupMonitor};
 use crate::engine::answers::BackupBackingImageInfo;
 use crate::manager::Manager;
 use crate::runtime::backups::name;
@@ -22,6 +25,7 @@ pub struct BackupBackingImageController {
     manager: Arc<Manager>,
     queue: Queue,
     events: EventRecorder,
+    monitors: Mutex<BTreeMap<String, ImageBackupMonitor>>,
 }
 
 /// Starts it: BackupBackingImages with resync.
@@ -29,7 +33,12 @@ pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.backup_backing_images.informer().add_handler(queue.handler());
     let events = manager.events(BackupBackingImageController::NAME);
-    let controller = BackupBackingImageController { manager: manager.clone(), queue: queue.clone(), events };
+    let controller = BackupBackingImageController {
+        manager: manager.clone(),
+        queue: queue.clone(),
+        events,
+        monitors: Mutex::default(),
+    };
     Runner::new(queue, Arc::new(controller)).start();
 }
 
@@ -81,12 +90,91 @@ impl BackupBackingImageController {
             let url = client.backing_image_url(datastore.backing_image_of(&backup));
             client.delete_backing_image(&url).await.context(|| "failed to delete remote backup backing image")?;
         }
+        self.lock_monitors().remove(backup_name);
         if matches!(backup.status.state, BackupState::Error | BackupState::Unknown) {
             let message =
                 format!("Failed backup backing image {backup_name} has been deleted: {}", backup.status.error);
             self.events.event(&backup, EventType::Warning, backup.status.state.as_str(), message);
         }
         datastore.backup_backing_images.remove_finalizer(backup).await
+    }
+
+    /// The next step of making the backup; whether the upload has ended well and the store can be asked.
+    async fn advance_upload(
+        &self,
+        backup: &mut BackupBackingImage,
+        image: &str,
+        target: &BackupTarget,
+        began: &Time,
+    ) -> Result<bool> {
+        let datastore = &self.manager.datastore;
+        let image = match datastore.backing_images.get(image) {
+            Err(error) if error.is_not_found() => {
+                let lower = datastore.release().at_least(Release::V1_9_0_DEV_00886872C);
+                let message =
+                    format!("{}annot find the corresponding backing image: {error}", if lower { "c" } else { "C" });
+                tracing::error!("{message}");
+                backup.status.error = message;
+                backup.status.state = BackupState::Error;
+                backup.status.last_synced_at = Some(began.clone());
+                return Ok(false);
+            }
+            found => found?,
+        };
+        backup.status.backing_image = name(&image.metadata).to_owned();
+        backup.status.size = image.status.size;
+        backup.status.checksum.clone_from(&image.status.checksum);
+        let backup_name = name(&backup.metadata).to_owned();
+        if !self.lock_monitors().contains_key(&backup_name) {
+            match backing_image_backup_monitor::begin(datastore, backup, &image, target, &self.queue).await {
+                Ok(monitor) => drop(self.lock_monitors().insert(backup_name.clone(), monitor)),
+                Err(error) if backup.status.state == BackupState::Error => {
+                    tracing::warn!(%error, "Failed to enable the backup monitor for backup backing image {backup_name}");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.follow_monitor(backup, &image);
+        match backup.status.state {
+            BackupState::Completed => {
+                self.lock_monitors().remove(&backup_name);
+                Ok(true)
+            }
+            BackupState::Error | BackupState::Unknown => {
+                backup.status.last_synced_at = Some(began.clone());
+                self.lock_monitors().remove(&backup_name);
+                Ok(false)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Takes over what the monitor saw, and tells people when the state changed.
+    fn follow_monitor(&self, backup: &mut BackupBackingImage, image: &BackingImage) {
+        let seen = self.lock_monitors().get(name(&backup.metadata)).map(ImageBackupMonitor::progress);
+        let Some(seen) = seen else { return };
+        let before = backup.status.state.clone();
+        backup.status.progress = seen.progress;
+        backup.status.url = seen.url;
+        backup.status.error = seen.error;
+        backup.status.state = seen.state;
+        if backup.status.state == before {
+            return;
+        }
+        let labels: Vec<String> = backup.spec.labels.iter().map(|(key, value)| format!("{key}:{value}")).collect();
+        let (image_name, backup_name) = (name(&image.metadata), name(&backup.metadata));
+        let message = format!("BackingIamge {image_name} backup {backup_name} label map[{}]", labels.join(" "));
+        let state = backup.status.state.as_str();
+        if backup.status.error.is_empty() {
+            self.events.event(image, EventType::Normal, state, message);
+        } else {
+            self.events.event(image, EventType::Warning, state, format!("{message}: {}", backup.status.error));
+        }
+    }
+
+    fn lock_monitors(&self) -> MutexGuard<'_, BTreeMap<String, ImageBackupMonitor>> {
+        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A store that cannot be read is logged and is no failure of the reconcile.
@@ -96,14 +184,9 @@ impl BackupBackingImageController {
         let image = datastore.backing_image_of(backup).to_owned();
         let is_to_be_made = backup.status.last_synced_at.is_none() && backup.spec.user_created;
         if is_to_be_made && !backup.status.state.is_final() {
-            // No backing image exists in this storey, so the look-up that upstream begins with always ends here.
-            let message =
-                format!("Cannot find the corresponding backing image: backingimages.longhorn.io {image:?} not found");
-            tracing::error!("{message}");
-            backup.status.error = message;
-            backup.status.state = BackupState::Error;
-            backup.status.last_synced_at = Some(began);
-            return Ok(());
+            if !self.advance_upload(backup, &image, target, &began).await? {
+                return Ok(());
+            }
         }
         if !clock::sync_is_due(backup.spec.sync_requested_at.as_ref(), backup.status.last_synced_at.as_ref()) {
             return Ok(());

@@ -130,7 +130,9 @@ impl BackupController {
         };
         match created.await {
             Ok(Some(snapshot)) => backup.status.snapshot_created_at = snapshot.created,
-            Ok(None) => tracing::warn!("Failed to get the snapshot {} when syncing backup status", backup.spec.snapshot_name),
+            Ok(None) => {
+                tracing::warn!("Failed to get the snapshot {} when syncing backup status", backup.spec.snapshot_name)
+            }
             Err(error) => tracing::warn!(%error, "Failed to get the snapshot when syncing backup status"),
         }
     }
@@ -158,7 +160,9 @@ impl BackupController {
         let limit = datastore.setting_number(settings::BACKUP_CONCURRENT_LIMIT)?;
         if !self.is_attached(backup, volume)? {
             let ticket = AttacherType::BackupController.ticket_id(name(&backup.metadata));
-            return Err(Error::message(format!("waiting for attachment {ticket} to be attached before enabling backup monitor")));
+            return Err(Error::message(format!(
+                "waiting for attachment {ticket} to be attached before enabling backup monitor"
+            )));
         }
         self.check_own_instance_manager()?;
         let client = datastore.backup_target_client(target)?;
@@ -173,7 +177,9 @@ impl BackupController {
                 let other = name(&other.metadata);
                 backup.status.state = BackupState::Pending;
                 backup.status.messages.insert(MESSAGE_INFO, format!("Wait for backup {other} to be deleted"));
-                return Err(Error::message(format!("waiting for the backup {other} to be deleted before enabling backup monitor")));
+                return Err(Error::message(format!(
+                    "waiting for the backup {other} to be deleted before enabling backup monitor"
+                )));
             }
         }
         let order = BackupOrder {
@@ -201,7 +207,12 @@ impl BackupController {
     }
 
     /// Asks the engine, unless it was asked before, and starts to watch.
-    async fn begin_upload(&self, backup: &mut Backup, engine: &Engine, order: BackupOrder) -> Result<Arc<BackupMonitor>> {
+    async fn begin_upload(
+        &self,
+        backup: &mut Backup,
+        engine: &Engine,
+        order: BackupOrder,
+    ) -> Result<Arc<BackupMonitor>> {
         let datastore = &self.manager.datastore;
         // Upstream has connected by now, to this node's instance manager, which is the one of the engine as a rule.
         let mut proxy = EngineProxy::connect(datastore, engine).await?;
@@ -216,7 +227,9 @@ impl BackupController {
             let found = proxy.snapshot(&snapshot).await;
             let found = found.context(|| format!("error getting snapshot '{snapshot}', engine '{engine_name}'"))?;
             if found.is_none() {
-                return Err(Error::message(format!("could not find snapshot '{snapshot}' to backup, engine '{engine_name}'")));
+                return Err(Error::message(format!(
+                    "could not find snapshot '{snapshot}' to backup, engine '{engine_name}'"
+                )));
             }
             match proxy.back_up(order).await {
                 Ok((_backup, replica)) => upload.replica = replica,
@@ -237,10 +250,14 @@ impl BackupController {
     /// Why the engine or the snapshot cannot be used yet.
     fn not_ready(&self, backup: &Backup, volume: &Volume, engine: &Engine) -> Option<Waiting> {
         let engine_name = name(&engine.metadata);
-        let runs = engine.status.current_state == InstanceState::Running && engine.spec.desire_state == InstanceState::Running;
+        let runs =
+            engine.status.current_state == InstanceState::Running && engine.spec.desire_state == InstanceState::Running;
         if !runs || volume.status.state != VolumeState::Attached {
             let message = format!("Waiting for the engine {engine_name} to be ready");
-            return Some(Waiting { message, failure: format!("Failed waiting for the engine {engine_name} to be ready") });
+            return Some(Waiting {
+                message,
+                failure: format!("Failed waiting for the engine {engine_name} to be ready"),
+            });
         }
         let snapshot_name = &backup.spec.snapshot_name;
         let Some(snapshot) = self.manager.datastore.snapshots.find(snapshot_name) else {
@@ -362,7 +379,9 @@ impl BackupController {
             return;
         }
         match datastore.snapshots.delete(snapshot).await {
-            Err(error) if !error.is_not_found() => tracing::warn!(%error, "Failed to delete snapshot after backup completed"),
+            Err(error) if !error.is_not_found() => {
+                tracing::warn!(%error, "Failed to delete snapshot after backup completed")
+            }
             _ => {}
         }
     }
@@ -386,8 +405,12 @@ impl Datastore {
         let mut active = engines.values().filter(|engine| engine.spec.active);
         match (active.next(), active.next()) {
             (Some(only), None) => Ok(only.clone()),
-            (Some(_), Some(_)) => Err(Error::message(format!("BUG: found the second active engine for volume {volume}"))),
-            (None, _) => Err(Error::message(format!("cannot get the client since the engine of volume {volume} is nil"))),
+            (Some(_), Some(_)) => {
+                Err(Error::message(format!("BUG: found the second active engine for volume {volume}")))
+            }
+            (None, _) => {
+                Err(Error::message(format!("cannot get the client since the engine of volume {volume} is nil")))
+            }
         }
     }
 

@@ -3,6 +3,10 @@
 //! Each hears of its kind through the informers of the shared datastore: with the resync of 30 s unless it says otherwise.
 //! [`start`] is where a further controller is added.
 
+mod backing_image;
+mod backing_image_backup_monitor;
+mod backing_image_data_source;
+mod backing_image_manager;
 mod backup;
 mod backup_backing_image;
 mod backup_creation;
@@ -26,6 +30,7 @@ mod store_timer;
 mod system_backup;
 mod system_backup_archive;
 mod system_backup_parts;
+mod system_pod;
 mod system_restore;
 mod volume;
 mod volume_attachment;
@@ -54,6 +59,9 @@ pub fn start(manager: &Arc<Manager>) {
     volume_attachment::start(manager);
     volume_restore::start(manager);
     setting::start(manager);
+    backing_image::start(manager);
+    backing_image_manager::start(manager);
+    backing_image_data_source::start(manager);
     backup_target::start(manager);
     backup_volume::start(manager);
     backup::start(manager);

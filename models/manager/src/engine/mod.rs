@@ -3,6 +3,7 @@
 
 pub mod answers;
 pub mod arguments;
+pub mod backing_image_manager;
 pub mod backup_target_client;
 pub mod connection;
 pub mod credentials;

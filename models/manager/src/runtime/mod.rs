@@ -7,6 +7,7 @@ pub mod clock;
 pub mod controller;
 pub mod data_engines;
 pub mod datastore;
+pub mod disks;
 pub mod error;
 pub mod instance_managers;
 pub mod nodes;

@@ -11,8 +11,9 @@ use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::engine_image::EngineImageState;
 use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
-    Backup, BackupBackingImage, BackupTarget, BackupVolume, CustomResource, Engine, EngineImage, InstanceManager,
-    Orphan, Replica, SystemBackup, SystemRestore, Volume, names, settings,
+    BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
+    CustomResource, Engine, EngineImage, InstanceManager, Orphan, Replica, SystemBackup, SystemRestore, Volume, names,
+    settings,
 };
 
 use super::datastore::Datastore;
@@ -62,6 +63,9 @@ macro_rules! owned {
 }
 
 owned!(
+    BackingImage,
+    BackingImageDataSource,
+    BackingImageManager,
     Backup,
     BackupBackingImage,
     BackupTarget,

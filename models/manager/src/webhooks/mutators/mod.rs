@@ -4,6 +4,7 @@
 //! comes back.
 
 mod backups;
+mod images;
 mod instances;
 mod system;
 mod volume_parts;
@@ -26,6 +27,9 @@ pub fn resources(release: Release) -> Vec<Resource> {
     let many_targets = release.at_least(Release::V1_8_0_RC1);
     let names = [
         "backups",
+        "backingimages",
+        "backingimagemanagers",
+        "backingimagedatasources",
         "nodes",
         "volumes",
         "engines",
@@ -67,6 +71,9 @@ pub async fn mutate(datastore: &Datastore, request: &Request) -> Result<Patch, D
             let old = if created { None } else { Some(request.old_object()?) };
             volume_parts::attachment(datastore, &mut patch, old.as_ref(), &request.object()?)?;
         }
+        "backingimages" => images::backing_image(datastore, &mut patch, &request.object()?, created)?,
+        "backingimagemanagers" => images::backing_image_manager(&mut patch, &request.object()?),
+        "backingimagedatasources" => images::backing_image_data_source(&mut patch, &request.object()?),
         other => return Err(Denial::internal(format!("no mutator of {other}"))),
     }
     Ok(patch)

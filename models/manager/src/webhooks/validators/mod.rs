@@ -1,6 +1,7 @@
 //! The validators: what may be stored at all (`webhook/resources/*/validator.go`). They read the webhooks' own caches.
 
 mod backups;
+mod images;
 mod instances;
 mod nodes;
 mod settings;
@@ -27,6 +28,8 @@ pub fn resources(release: Release) -> Vec<Resource> {
         resources.push(resource("backups", CREATE));
         resources.push(resource("backuptargets", EVERYTHING));
     }
+    resources.push(resource("backingimages", EVERYTHING));
+    resources.push(resource("systemrestores", CREATE));
     resources.push(resource("volumes", WRITES));
     resources.push(resource("snapshots", WRITES));
     resources.push(resource("systembackups", CREATE));
@@ -48,6 +51,10 @@ pub async fn validate(datastore: &Datastore, request: &Request) -> Result<(), De
         }
         ("backuptargets", Operation::Delete) => backups::deleted_target(datastore, &request.old_object()?),
         ("backupbackingimages", Operation::Create) => backups::backup_backing_image(datastore, &request.object()?),
+        ("backingimages", Operation::Create) => images::new(datastore, &request.object()?),
+        ("backingimages", Operation::Update) => images::changed(&request.old_object()?, &request.object()?),
+        ("backingimages", Operation::Delete) => images::deleted(datastore, &request.old_object()?),
+        ("systemrestores", Operation::Create) => images::system_restore(datastore, &request.object()?),
         ("systembackups", Operation::Create) => backups::system_backup(datastore),
         ("settings", Operation::Create) => settings::new(datastore, &request.object()?).await,
         ("settings", Operation::Update) => {
