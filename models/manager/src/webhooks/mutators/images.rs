@@ -43,10 +43,9 @@ pub fn backing_image(
         _ => {}
     }
     patch.replace("/spec/sourceParameters", json!(parameters));
-    for (path, is_nil) in [
-        ("/spec/disks", image.spec.disks.is_nil()),
-        ("/spec/diskFileSpecMap", image.spec.disk_file_spec_map.is_nil()),
-    ] {
+    for (path, is_nil) in
+        [("/spec/disks", image.spec.disks.is_nil()), ("/spec/diskFileSpecMap", image.spec.disk_file_spec_map.is_nil())]
+    {
         if is_nil {
             patch.replace(path, json!({}));
         }
@@ -102,7 +101,10 @@ mod tests {
         };
         let parameters = value("/spec/sourceParameters").unwrap();
         assert_eq!(parameters["backup-url"], "s3://b@r/?backingImage=bi");
-        assert_eq!((&parameters["backup-target-name"], &parameters["concurrent-limit"]), (&json!("default"), &json!("2")));
+        assert_eq!(
+            (&parameters["backup-target-name"], &parameters["concurrent-limit"]),
+            (&json!("default"), &json!("2"))
+        );
         assert_eq!(value("/spec/minNumberOfCopies"), Some(json!(3)));
         assert_eq!(value("/metadata/finalizers"), Some(json!(["longhorn.io"])));
     }

@@ -49,7 +49,9 @@ pub fn changed(old: &BackingImage, new: &BackingImage) -> Result<(), Denial> {
         return Err(Denial::invalid(format!("changing secret for BackingImage {image_name} is not supported")));
     }
     if !stays(&old.spec.secret_namespace, &new.spec.secret_namespace) {
-        return Err(Denial::invalid(format!("changing secret namespace for BackingImage {image_name} is not supported")));
+        return Err(Denial::invalid(format!(
+            "changing secret namespace for BackingImage {image_name} is not supported"
+        )));
     }
     Ok(())
 }
