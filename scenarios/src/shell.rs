@@ -140,7 +140,12 @@ impl Shell {
 
 /// Whether somebody listens there.
 async fn connect(host: &str, port: &str) -> i32 {
-    i32::from(host::net::TcpStream::connect(format!("{host}:{port}")).await.is_err())
+    let connected = async {
+        let addresses = host::net::lookup(&format!("{host}:{port}")).await?;
+        let address = addresses.first().copied().ok_or(std::io::ErrorKind::NotFound)?;
+        host::net::TcpStream::connect(address).await
+    };
+    i32::from(connected.await.is_err())
 }
 
 async fn copy(from: &str, to: &str) -> i32 {

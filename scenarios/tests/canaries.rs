@@ -8,9 +8,12 @@ use corral_object_store::BucketStore;
 use corral_scenarios::install::create;
 use corral_scenarios::oracles::{
     ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
+    V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
-use longhorn_api::{Backup, DEFAULT_NAMESPACE, Release, crds};
+use longhorn_api::kinds::condition::ConditionStatus;
+use longhorn_api::kinds::node::{DiskSpec, DiskType};
+use longhorn_api::{Backup, DEFAULT_NAMESPACE, Node, Release, Setting, crds};
 use serde_json::json;
 
 /// A scenario that does one broken thing.
@@ -139,4 +142,27 @@ fn what_the_client_reports_is_a_violation() {
         })
     });
     assert_eq!(signatures, ["backup_cleanup: backup-* not found"]);
+}
+
+async fn make_ready_node(client: &Client, v2: &str) {
+    let mut setting = Setting { value: v2.to_owned(), ..Setting::default() };
+    setting.metadata.name = Some("v2-data-engine".into());
+    Api::<Setting>::namespaced(client, DEFAULT_NAMESPACE).create(&setting).await.unwrap();
+    let mut node = Node::default();
+    node.metadata.name = Some("n1".into());
+    node.spec.disks.insert("d", DiskSpec { disk_type: DiskType::Block, ..DiskSpec::default() });
+    let nodes: Api<Node> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    let mut made = nodes.create(&node).await.unwrap();
+    made.status.conditions.set_condition("Ready", ConditionStatus::True, "", "", "2026-01-01T00:00:00Z");
+    nodes.update_status(&made).await.unwrap();
+}
+
+#[test]
+fn a_ready_node_without_its_v2_instance_manager_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(V2InstanceManagersAreUsable);
+    assert!(found(oracle, nothing).is_empty());
+    let off = found(oracle, |_stage, client| Box::pin(async move { make_ready_node(&client, "false").await }));
+    assert!(off.is_empty(), "nothing is promised while the data engine is off");
+    let on = found(oracle, |_stage, client| Box::pin(async move { make_ready_node(&client, "true").await }));
+    assert_eq!(on, ["node without a usable v2 instance manager: there is none", "block disk is not schedulable"]);
 }

@@ -99,7 +99,8 @@ fn judge(file: &SeedFile, fails: bool, verdict: &Verdict) -> Finding {
     let expected = |found: &corral_world::Violation| {
         found.oracle == file.expect.oracle && found.signature == file.expect.signature
     };
-    if let Some(other) = verdict.violations.iter().find(|found| !(fails && expected(found))) {
+    let goes_along = |found: &corral_world::Violation| file.expect.along.contains(&found.signature);
+    if let Some(other) = verdict.violations.iter().find(|found| !(fails && (expected(found) || goes_along(found)))) {
         return Finding::Other(format!("{} {}: {}", other.at, other.oracle, other.detail));
     }
     if let Some(missed) = file.reached.iter().find(|probe| !verdict.reached.contains(*probe)) {

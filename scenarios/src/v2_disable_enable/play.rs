@@ -157,7 +157,7 @@ impl Player {
         });
         volume.spec = serde_json::from_value(spec).expect("a spec of ours");
         let volumes = self.api::<Volume>();
-        let created = || async { volumes.create(&volume).await.is_ok_and(|_| true) || volumes.get(name).await.is_ok() };
+        let created = || async { volumes.create(&volume).await.is_ok() || volumes.get(name).await.is_ok() };
         self.wait_until(&format!("volume {name} exists"), created).await?;
         let state = |wanted: &'static str| {
             let volumes = volumes.clone();

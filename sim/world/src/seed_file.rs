@@ -54,6 +54,9 @@ pub struct Expectation {
     pub oracle: String,
     /// The violation's signature.
     pub signature: String,
+    /// Signatures of other violations that are the same damage, seen by this or another oracle; none of them need show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub along: Vec<String>,
 }
 
 /// Where a seed was found.
