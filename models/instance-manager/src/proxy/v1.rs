@@ -7,6 +7,10 @@ use longhorn_rpc::{Channel, Identity, ptypes};
 use tonic::Status;
 
 use super::controller_replica;
+pub(super) use super::tasks_v1::{
+    add_replica, clone_from, clone_status, hash_snapshot, hash_status, list_snapshots, purge_snapshots, purge_status,
+    rebuild_status, remove_snapshots, verify_rebuild,
+};
 use crate::clients;
 use crate::status::wrapped;
 

@@ -73,7 +73,10 @@ pub(super) async fn set_max_size(_: &Engine, _: ptypes::VolumeSnapshotMaxSizeSet
     Ok(())
 }
 
-pub(super) use super::snapshots_v2::{revert, snapshot};
+pub(super) use super::snapshots_v2::{
+    clone_from, clone_status, hash_snapshot, hash_status, list_snapshots, purge_snapshots, purge_status,
+    remove_snapshots, revert, snapshot,
+};
 
 pub(super) async fn replicas(engine: &Engine) -> Result<wire::EngineReplicaListProxyResponse, Status> {
     let found = get(engine).await?;
@@ -93,6 +96,46 @@ pub(super) async fn replicas(engine: &Engine) -> Result<wire::EngineReplicaListP
 
 fn with_scheme(address: &str) -> String {
     if address.is_empty() { String::new() } else { format!("tcp://{address}") }
+}
+
+pub(super) async fn add_replica(engine: &Engine, request: wire::EngineReplicaAddRequest) -> Result<(), Status> {
+    let address = request.replica_address.strip_prefix("tcp://").unwrap_or(&request.replica_address).to_owned();
+    let (engine_name, replica_name) = (engine.engine_name.clone(), request.replica_name);
+    let tried = format!(
+        "failed to add replica {address}: failed to add replica {replica_name} with address {address} to engine {engine_name}"
+    );
+    let request = spdkrpc::EngineReplicaAddRequest { engine_name, replica_name, replica_address: address };
+    let added = client(engine)?.engine_replica_add(request).await;
+    added.map(drop).map_err(|status| failed(tried, &status))
+}
+
+/// Asked of each replica that is being rebuilt; one that cannot be asked makes the call fail.
+pub(super) async fn rebuild_status(engine: &Engine) -> Result<wire::EngineReplicaRebuildStatusProxyResponse, Status> {
+    let found = get(engine).await?;
+    let mut status = std::collections::BTreeMap::new();
+    for (name, mode) in &found.replica_mode_map {
+        let address = found.replica_address_map.get(name).filter(|address| !address.is_empty());
+        let (Ok(spdkrpc::ReplicaMode::Wo), Some(address)) = (spdkrpc::ReplicaMode::try_from(*mode), address) else {
+            continue;
+        };
+        let request = spdkrpc::ReplicaRebuildingDstShallowCopyCheckRequest { name: name.clone() };
+        let copied = clients::spdk_beside(address)?.replica_rebuilding_dst_shallow_copy_check(request).await;
+        let tried = format!("failed to check rebuilding dst replica {name} shallow copy snapshot");
+        let copied = copied.map_err(|status| wrapped(&status, tried))?.into_inner();
+        let rebuild = ptypes::ReplicaRebuildStatusResponse {
+            is_rebuilding: copied.total_state == "in_progress",
+            error: copied.error,
+            progress: i32::try_from(copied.total_progress).unwrap_or(i32::MAX),
+            state: copied.total_state,
+            from_replica_address: with_scheme(&copied.src_replica_address),
+        };
+        status.insert(with_scheme(address), rebuild);
+    }
+    Ok(wire::EngineReplicaRebuildStatusProxyResponse { status })
+}
+
+pub(super) async fn verify_rebuild(_: &Engine, _: &str, _: &str) -> Result<(), Status> {
+    Err(Status::unimplemented("not implemented"))
 }
 
 pub(super) async fn remove_replica(engine: &Engine, address: &str, name: &str) -> Result<(), Status> {
