@@ -133,7 +133,8 @@ impl Source {
         let (size, port) = (size.to_string(), EXPORT_PORT.to_string());
         self.ask("receiveFromPeer", &[("file-type", kind), ("port", &port), ("size", &size)], false).await?;
         let request = VolumeExportRequest {
-            snapshot_file_name: format!("volume-snap-{snapshot}.img"),
+            // The name alone: the replica makes the file name of it.
+            snapshot_file_name: snapshot.to_owned(),
             host,
             port: i32::from(EXPORT_PORT),
             export_backing_image_if_exist: true,

@@ -2,5 +2,6 @@
 
 mod backups;
 mod bad_input;
+mod export;
 mod files;
 mod support;
