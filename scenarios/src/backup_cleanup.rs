@@ -5,7 +5,7 @@
 //! works through its queue, and the seed decides who is first.
 
 mod cluster;
-mod fill;
+pub(crate) mod fill;
 mod plan;
 mod play;
 mod teardown;

@@ -10,6 +10,7 @@ use longhorn_api::defects::{Defect, TABLE};
 use longhorn_api::releases::{Release, ReleaseLine};
 
 use crate::backup_cleanup::BackupCleanup;
+use crate::upgrade::Upgrade;
 use crate::v2_disable_enable::V2DisableEnable;
 
 struct Longhorn;
@@ -21,7 +22,7 @@ pub fn catalogue() -> &'static dyn Catalogue {
 
 impl Catalogue for Longhorn {
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
-        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable)]
+        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable), Arc::new(Upgrade)]
     }
 
     fn check_arm(&self, arm: &Arm) -> Result<(), String> {

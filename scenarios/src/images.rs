@@ -40,12 +40,16 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
             }
         })
     };
+    let manager = |tag: &str| {
+        let build = build_of(tag);
+        program(move || longhorn_manager::main_of(build.clone()))
+    };
     let instance_manager = |tag: &str| {
         let build = build_of(tag);
         program(move || longhorn_instance_manager::main(build.clone()))
     };
     Images::new()
-        .with(repository::MANAGER, Image::new("/usr/local/sbin/longhorn-manager", |_| program(longhorn_manager::main)))
+        .with(repository::MANAGER, Image::new("/usr/local/sbin/longhorn-manager", manager))
         .with(
             repository::ENGINE,
             Image::new(ENGINE_BINARY, engine).program("/bin/bash", unpacked).program("/bin/sh", shell),

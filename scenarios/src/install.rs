@@ -66,19 +66,54 @@ pub async fn install(client: &Client, build: &Build) -> Result<(), Error> {
     Ok(())
 }
 
+/// Does what `kubectl apply` of another release's manifest does: what is there becomes as the manifest says, what is not is created.
+///
+/// Namespace, services, account and priority class are the same in every release, and the API server has filled them in: they stay.
+///
+/// # Errors
+/// The API server refused an object.
+pub async fn apply(client: &Client, build: &Build) -> Result<(), Error> {
+    const SAME_IN_ALL: [&str; 4] = ["Namespace", "Service", "ServiceAccount", "PriorityClass"];
+    for object in manifest(build) {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let api = api_of(client, &object);
+        loop {
+            let Some(existing) = api.get_opt(&name).await? else {
+                create(client, object.clone()).await?;
+                break;
+            };
+            if SAME_IN_ALL.contains(&object["kind"].as_str().unwrap_or_default()) {
+                break;
+            }
+            let mut wanted: DynamicObject = serde_json::from_value(object.clone()).expect("a manifest of ours");
+            wanted.metadata.resource_version = existing.metadata.resource_version;
+            match api.update(&wanted).await {
+                // Its status was written in between.
+                Err(error) if error.is_conflict() => {}
+                answer => break drop(answer?),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Creates one object given as its manifest.
 ///
 /// # Errors
 /// The API server refused it.
 pub async fn create(client: &Client, object: Value) -> Result<(), Error> {
-    let resource = resource_of(&object);
-    let api: DynamicApi = match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => DynamicApi::namespaced_of(client, namespace, &resource),
-        None => DynamicApi::all_of(client, &resource),
-    };
+    let api = api_of(client, &object);
     let object: DynamicObject = serde_json::from_value(object).expect("a manifest of ours");
     api.create_with(&PostParams::default(), &object).await?;
     Ok(())
+}
+
+fn api_of(client: &Client, object: &Value) -> DynamicApi {
+    let resource = resource_of(object);
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => DynamicApi::namespaced_of(client, namespace, &resource),
+        None => DynamicApi::all_of(client, &resource),
+    }
 }
 
 /// The objects of the manifest, in order.

@@ -8,6 +8,7 @@ pub mod install;
 pub mod oracles;
 pub mod shell;
 pub mod store;
+pub mod upgrade;
 pub mod v2_disable_enable;
 
 pub use catalogue::{catalogue, defects, releases, selection};

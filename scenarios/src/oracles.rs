@@ -5,9 +5,11 @@
 mod backups;
 mod clients;
 mod deletion;
+mod upgrade;
 mod v2_engine;
 
 pub use backups::NoBackupOutlivesItsVolumeAndRemote;
 pub use clients::ClientMeetsNoUnexpectedError;
 pub use deletion::NothingIsDeletingForEver;
+pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;

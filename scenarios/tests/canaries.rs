@@ -5,15 +5,15 @@ use std::sync::Arc;
 use corral_cluster::ClusterSpec;
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use corral_object_store::BucketStore;
-use corral_scenarios::install::create;
+use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
-    ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
-    V2InstanceManagersAreUsable,
+    BackupsBelongToATarget, ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
+    UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
-use longhorn_api::{Backup, DEFAULT_NAMESPACE, Node, Release, Setting, crds};
+use longhorn_api::{Backup, Build, DEFAULT_NAMESPACE, Node, Release, Setting, crds};
 use serde_json::json;
 
 /// A scenario that does one broken thing.
@@ -165,4 +165,42 @@ fn a_ready_node_without_its_v2_instance_manager_is_found() {
     assert!(off.is_empty(), "nothing is promised while the data engine is off");
     let on = found(oracle, |_stage, client| Box::pin(async move { make_ready_node(&client, "true").await }));
     assert_eq!(on, ["node without a usable v2 instance manager: there is none", "block disk is not schedulable"]);
+}
+
+/// Managers of v1.8.0 are to run, and Longhorn says that it is of this version.
+async fn make_upgrade(client: &Client, version: &str) {
+    let set = manifest(&Build::published(Release::V1_8_0)).pop().expect("the managers come last");
+    create(client, set).await.unwrap();
+    let mut setting = Setting { value: version.to_owned(), ..Setting::default() };
+    setting.metadata.name = Some("current-longhorn-version".into());
+    Api::namespaced(client, DEFAULT_NAMESPACE).create(&setting).await.unwrap();
+}
+
+#[test]
+fn an_upgrade_that_does_not_end_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(UpgradesEnd);
+    assert!(found(oracle, nothing).is_empty());
+    let behind = found(oracle, |_stage, client| Box::pin(async move { make_upgrade(&client, "v1.7.2").await }));
+    assert_eq!(behind, ["current-longhorn-version stays behind the managers' release"]);
+    let ended = found(oracle, |_stage, client| Box::pin(async move { make_upgrade(&client, "v1.8.0").await }));
+    assert!(ended.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn a_backup_of_no_target_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(BackupsBelongToATarget);
+    let without = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_upgrade(&client, "v1.8.0").await;
+            make_backup(&client, "Completed").await;
+        })
+    });
+    assert_eq!(without, ["Backup without its label backup-target", "Backup without its status.backupTargetName"]);
+    let not_ended = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_upgrade(&client, "v1.7.2").await;
+            make_backup(&client, "Completed").await;
+        })
+    });
+    assert!(not_ended.is_empty(), "the upgrade itself is another oracle's matter");
 }
