@@ -43,21 +43,21 @@ fn allocatable_millicpu(node: &KubernetesNode) -> Result<i64> {
 }
 
 impl InstanceManagerController {
-    /// Tells a running instance manager how much to log.
+    /// Tells a running instance manager how much to log; in v1.7.2 only the second data engine's.
     pub(super) async fn apply_log_settings(&self, manager: &InstanceManager) -> Result<()> {
-        if manager.status.current_state != InstanceManagerState::Running {
+        let datastore = &self.manager.datastore;
+        let is_v2 = manager.spec.data_engine == DataEngine::V2;
+        let tells_all = datastore.release().at_least(Release::V1_8_0_RC1);
+        if manager.status.current_state != InstanceManagerState::Running || !(is_v2 || tells_all) {
             return Ok(());
         }
         let manager_name = name(&manager.metadata);
         let client = InstanceManagerClient::connect(manager, false).await;
         let mut client = client.context(|| format!("failed to create instance manager client for {manager_name}"))?;
-        let datastore = &self.manager.datastore;
-        let is_v2 = manager.spec.data_engine == DataEngine::V2;
-        let follows_level = is_v2 || datastore.release().at_least(Release::V1_8_0_RC1);
-        if datastore.release().at_least(Release::V1_8_0_RC1) {
+        if tells_all {
             client.set_log_level(&DataEngine::V1, &datastore.setting_value(settings::LOG_LEVEL)?).await?;
         }
-        if follows_level && is_v2 {
+        if is_v2 {
             client
                 .set_log_level(&DataEngine::V2, &datastore.setting_value(settings::V2_DATA_ENGINE_LOG_LEVEL)?)
                 .await?;
