@@ -80,6 +80,7 @@ impl Router {
 
     /// Adds a service (one of the generated `..Server`s).
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "nobody takes a router for a number")]
     pub fn add<S>(mut self, service: S) -> Router
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
