@@ -1,1 +1,0 @@
-//! The backing image manager and its data source: files, states, transfers, backups.
