@@ -12,10 +12,10 @@ mod teardown;
 
 use std::sync::Arc;
 
-use corral_core::Nanos;
 use corral_core::journal::{Event, Record};
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
 
+use crate::clients::pod;
 use crate::oracles::{ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver};
 
 pub use teardown::ORACLE as CLIENT_ORACLE;
@@ -69,7 +69,7 @@ impl Scenario for BackupCleanup {
             },
             Probe {
                 name: "deleted-while-listed",
-                about: "a Backup went away between the client's list and the end of its deletions",
+                about: "a Backup went away after the client had listed the Backups, and not because the client deleted it",
                 reached: deleted_while_listed,
             },
         ]
@@ -89,15 +89,19 @@ fn written<'a>(record: &'a Record<'_>, wanted_verb: &str, wanted_kind: &str) -> 
 }
 
 fn deleted_while_listed(memory: &mut ProbeMemory, record: &Record<'_>) -> bool {
-    const LISTED: &str = "listed";
+    const LISTED: &str = "the client has listed";
     match &record.event {
         Event::Step { what, .. } if what == "backup_cleanup: list" => {
             memory.insert(LISTED.to_owned(), record.at);
         }
-        Event::Phase { .. } => {
-            memory.remove(LISTED);
+        // What the client itself set deleting may go.
+        Event::ApiWrite { kind, name, deleting: true, client, .. }
+            if kind == "Backup" && client.starts_with(pod::CLIENT) =>
+        {
+            memory.insert(name.to_string(), record.at);
         }
         _ => {}
     }
-    memory.contains_key(LISTED) && record.at > Nanos::ZERO && written(record, "delete", "Backup").is_some()
+    let gone = written(record, "delete", "Backup");
+    memory.contains_key(LISTED) && gone.is_some_and(|name| !memory.contains_key(name))
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use corral_cluster::ClusterSpec;
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use corral_object_store::BucketStore;
+use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
     BackupsBelongToATarget, ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
     UpgradesEnd, V2InstanceManagersAreUsable,
 };
-use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
+use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
 use longhorn_api::{Backup, Build, DEFAULT_NAMESPACE, Node, Release, Setting, crds};
@@ -81,12 +82,13 @@ fn nothing(_stage: Arc<Stage>, _client: Client) -> Play {
     Box::pin(async {})
 }
 
-async fn make_backup(client: &Client, state: &str) -> Api<Backup> {
+async fn make_backup(client: &Client, state: &str, snapshot: &str) -> Api<Backup> {
     let backups: Api<Backup> = Api::namespaced(client, DEFAULT_NAMESPACE);
     let mut backup = Backup::default();
     backup.metadata.name = Some("backup-0123456789abcdef".into());
     backup.metadata.finalizers = Some(vec!["longhorn.io".into()]);
     backup.metadata.labels = Some([("backup-volume".to_owned(), "vol-1".to_owned())].into());
+    backup.spec.snapshot_name = snapshot.into();
     let mut made = backups.create(&backup).await.unwrap();
     made.status.state = state.into();
     backups.update_status(&made).await.unwrap();
@@ -99,7 +101,7 @@ fn an_object_whose_finalizer_nobody_removes_is_found() {
     assert!(found(oracle, nothing).is_empty());
     let signatures = found(oracle, |_stage, client| {
         Box::pin(async move {
-            let backups = make_backup(&client, "Completed").await;
+            let backups = make_backup(&client, "Completed", "").await;
             backups.delete("backup-0123456789abcdef", &DeleteParams::default()).await.unwrap();
         })
     });
@@ -112,19 +114,25 @@ fn a_backup_that_nothing_stands_behind_is_found() {
     assert!(found(oracle, nothing).is_empty());
     let completed = found(oracle, |_stage, client| {
         Box::pin(async move {
-            make_backup(&client, "Completed").await;
+            make_backup(&client, "Completed", "").await;
         })
     });
     assert_eq!(completed, ["Backup Completed, its BackupVolume and its remote configuration gone"]);
-    let unfinished = found(oracle, |_stage, client| {
+    let unread = found(oracle, |_stage, client| {
         Box::pin(async move {
-            make_backup(&client, "InProgress").await;
+            make_backup(&client, "", "").await;
         })
     });
-    assert!(unfinished.is_empty(), "an unfinished backup has no remote configuration yet");
+    assert_eq!(unread, ["Backup in no state, its BackupVolume and its remote configuration gone"]);
+    let unfinished = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "InProgress", "snap-1").await;
+        })
+    });
+    assert!(unfinished.is_empty(), "a backup in the making has no remote configuration yet");
     let remote = found(oracle, |stage, client| {
         Box::pin(async move {
-            make_backup(&client, "Completed").await;
+            make_backup(&client, "Completed", "").await;
             let store = &stage.stores()[0];
             store.create_bucket("b");
             store.insert("b", "backupstore/volumes/aa/bb/vol-1/backups/backup_backup-0123456789abcdef.cfg", "{}");
@@ -133,15 +141,48 @@ fn a_backup_that_nothing_stands_behind_is_found() {
     assert!(remote.is_empty(), "its remote configuration is there");
 }
 
+/// What the client of `backup-cleanup` finds under a fault of its own requests: the teardown, with a client that takes "not found" for done.
+fn found_by_the_client(fault: &str) -> Vec<String> {
+    let scenario = catalogue().scenario("backup-cleanup").unwrap();
+    let set = [("machines", "1"), ("volumes", "1"), ("backups", "3"), ("faults", "0")];
+    let arm = Arm { set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).into(), ..Arm::default() };
+    let mut plan = scenario.expand(1, &arm).unwrap();
+    // The last step alone: backups are there, and are deleted at the Kubernetes API.
+    plan.steps.retain(|step| !step.action.to_string().contains("backupstore-cleanup"));
+    plan.faults.push(
+        toml::from_str(&format!("on = {{ api = \"create\", kind = \"Backup\", nth = 3 }}\ndo = {fault}")).unwrap(),
+    );
+    let verdict = run(scenario, &Arm::default(), 1, Some(plan), RunOptions::default()).unwrap();
+    verdict.violations.into_iter().map(|violation| format!("{}: {}", violation.oracle, violation.signature)).collect()
+}
+
 #[test]
-fn what_the_client_reports_is_a_violation() {
-    let oracle: fn() -> Box<dyn Oracle> = || Box::new(ClientMeetsNoUnexpectedError);
-    let signatures = found(oracle, |stage, _client| {
-        Box::pin(async move {
-            stage.violation(ClientMeetsNoUnexpectedError.name(), "backup_cleanup: backup-0123456789abcdef not found");
+fn the_tolerant_client_still_fails_on_what_is_no_absence() {
+    let oracle = ClientMeetsNoUnexpectedError.name();
+    for code in [403, 500] {
+        let found = found_by_the_client(&format!(
+            r#"{{ api-errors = {{ for = "1h", code = {code}, client = "test-client" }} }}"#
+        ));
+        assert!(found.iter().any(|one| one.starts_with(oracle)), "{code}: {found:?}");
+    }
+    let lost = found_by_the_client(r#"{ api-loses-answers = { for = "1h", client = "test-client" } }"#);
+    assert!(lost.iter().any(|one| one.starts_with(oracle)), "{lost:?}");
+    assert!(found_by_the_client(r#"{ slow-store = { for = "1s", per-operation = "10ms" } }"#).is_empty());
+}
+
+#[test]
+fn a_panic_is_damage() {
+    let violations = |play: fn(Arc<Stage>, Client) -> Play| {
+        let canary = Canary { oracle: || Box::new(NothingIsDeletingForEver), play };
+        run(Arc::new(canary), &Arm::default(), 1, None, RunOptions::default()).unwrap().violations
+    };
+    let found = violations(|_stage, _client| {
+        Box::pin(async {
+            let task = host::spawn(async { panic!("a canary's") });
+            let _ = task.await;
         })
     });
-    assert_eq!(signatures, ["backup_cleanup: backup-* not found"]);
+    assert!(found.iter().any(|one| one.oracle == OWN_FAULT && one.detail.contains("a canary's")), "{found:?}");
 }
 
 async fn make_ready_node(client: &Client, v2: &str) {

@@ -37,6 +37,9 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         (None, Some(_)) => 0..u64::MAX,
         (None, None) => return Err(Refused::new("fuzz needs a budget: --seeds A..B or --time 10m")),
     };
+    if options.time.is_some_and(|time| time.is_zero()) {
+        return Err(Refused::new("--time 0s runs nothing; allowed is more"));
+    }
     if options.jobs == Some(0) {
         return Err(Refused::new("--jobs 0 runs nothing; allowed is 1 or more"));
     }

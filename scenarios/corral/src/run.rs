@@ -23,7 +23,10 @@ pub fn run(options: &RunOptions) -> Done {
             scenario.expand(seed, &arm)?
         }
     };
-    catalogue().check(scenario.as_ref(), &arm, &plan)?;
+    match options.plan {
+        Some(_) => catalogue().check_given(scenario.as_ref(), &arm, &plan)?,
+        None => catalogue().check(scenario.as_ref(), &arm, &plan)?,
+    }
     if options.print_plan {
         say(toml::to_string(&plan).map_err(Refused::new)?.trim_end());
         return Ok(Status::AsExpected);
@@ -63,6 +66,7 @@ pub fn summary(scenario: &str, seed: u64, arm: &corral_world::Arm, verdict: &Ver
         verdict.digest,
     )];
     lines.extend(verdict.violations.iter().map(|found| format!("  {} {}: {}", found.at, found.oracle, found.detail)));
+    lines.extend(verdict.idle_faults.iter().map(|name| format!("  fault {name} never struck")));
     lines.extend(verdict.hazards.iter().map(|(name, count)| format!("  hazard {name}: {count} times")));
     lines.extend(verdict.reached.iter().map(|probe| format!("  reached {probe}")));
     lines.join("\n")

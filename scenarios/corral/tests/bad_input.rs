@@ -112,6 +112,28 @@ fn the_api_server_stays_at_home() {
 }
 
 #[test]
+fn plans_with_impossible_values_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |plan: &str, parts: &[&str]| {
+        let path = seed_file(&folder, plan);
+        expect(&["run", "backup-cleanup", "--plan", path.to_str().unwrap()], parts);
+    };
+    refused("[[step]]\ndo = { fill-store = { volume = \"../v\", backups = 1 } }", &["../v", "lower-case"]);
+    refused("[[step]]\ndo = { fill-store = { volume = \"v\", backups = 1, blocks = 4294967295 } }", &["1 to 64"]);
+    refused("[cluster]\nmachines = 1\napi-percent = 4294967295", &["api-percent", "100000"]);
+    refused(
+        "[[step]]\ndo = { wait = { for = \"1s\" } }\n[[step]]\ndo = { fill-store = { volume = \"v\", backups = 1 } }",
+        &["fill-store after another step"],
+    );
+    refused("[[fault]]\ndo = { freeze = { for = \"1s\", machine = \"\" } }", &["unknown machine \"\""]);
+    refused("[[fault]]\ndo = { api-errors = { for = \"1s\", code = 418 } }", &["418", "403"]);
+    refused("[[fault]]\non = { phase = \"heal\" }\ndo = { store-silent = { for = \"1s\" } }", &["unknown field"]);
+    expect(&["run", "backup-cleanup", "--from", "v1.7.2"], &["upgrades nothing"]);
+    expect(&["fuzz", "backup-cleanup", "--seeds", "18446744073709551615"], &["is no seed"]);
+    expect(&["fuzz", "backup-cleanup", "--time", "0s"], &["--time 0s"]);
+}
+
+#[test]
 fn lists_list() {
     for what in ["scenarios", "oracles", "probes", "faults", "releases", "defects", "parameters"] {
         let output = corral(&["list", what]);
@@ -122,15 +144,15 @@ fn lists_list() {
 #[test]
 fn a_plan_can_be_printed_and_run_again() {
     let folder = tempfile::tempdir().unwrap();
-    let arm = ["--set", "backups=1", "--set", "machines=1"];
-    let printed = corral(&[&["run", "backup-cleanup", "--seed", "5", "--print-plan"], arm.as_slice()].concat());
+    let printed = corral(&["run", "backup-cleanup", "--seed", "5", "--print-plan"]);
     let path = folder.path().join("plan.toml");
     std::fs::write(&path, &printed.stdout).unwrap();
+    let path = path.to_str().unwrap();
     let digest =
         |output: Output| String::from_utf8(output.stdout).unwrap().split("digest ").nth(1).unwrap()[..32].to_owned();
-    let expanded = digest(corral(&[&["run", "backup-cleanup", "--seed", "5", "--twice"], arm.as_slice()].concat()));
-    let planned = digest(corral(
-        &[&["run", "backup-cleanup", "--seed", "5", "--plan", path.to_str().unwrap()], arm.as_slice()].concat(),
-    ));
+    let expanded = digest(corral(&["run", "backup-cleanup", "--seed", "5", "--twice"]));
+    let planned = digest(corral(&["run", "backup-cleanup", "--seed", "5", "--plan", path]));
     assert_eq!(expanded, planned);
+    let twice_over = ["run", "backup-cleanup", "--plan", path, "--set", "backups=3"];
+    expect(&twice_over, &["\"backups\"", "change the plan that is given"]);
 }

@@ -86,38 +86,58 @@ fn one() -> u32 {
 
 /// What `--set` may change.
 pub const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5" },
-    Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8" },
-    Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100" },
-    Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8", in_plan: true },
+    Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100", in_plan: true },
+    Parameter {
+        key: "network-percent",
+        default: "50 to 400",
+        about: "network latency in percent of a quiet one",
+        in_plan: true,
+    },
     Parameter {
         key: "api-percent",
         default: "50 to 400",
         about: "API server's time for a request in percent of an idle one",
+        in_plan: true,
     },
     Parameter {
         key: "age",
         default: "60s to 300s",
         about: "how long Longhorn has been running when the client begins",
+        in_plan: true,
     },
-    Parameter { key: "store-latency", default: "1ms to 20ms", about: "time of an object store operation" },
-    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10" },
+    Parameter {
+        key: "store-latency",
+        default: "1ms to 20ms",
+        about: "time of an object store operation",
+        in_plan: true,
+    },
+    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10", in_plan: true },
     Parameter {
         key: "lock-wait",
         default: "2s",
         about: "how long the backup store's lock waits before it looks for others",
+        in_plan: false,
     },
     Parameter {
         key: "collector-delay",
         default: "real",
-        about: "real, or 0s: the garbage collector acts at once and without its client limit",
+        about: "real, or 0s: the garbage collector's client has no rate limit",
+        in_plan: false,
     },
     Parameter {
         key: "client-delay",
         default: "real",
-        about: "real, or 0s: the client's requests take no time on the way",
+        about: "real, or 0s: the client takes no time of its own between its requests",
+        in_plan: false,
     },
-    Parameter { key: "pull", default: "true", about: "true, or false: the store's backups are never synchronised" },
+    Parameter {
+        key: "pull",
+        default: "true",
+        about: "true, or false: the store's backups are never synchronised",
+        in_plan: true,
+    },
 ];
 
 /// A parameter as a number between two bounds, or what the seed draws.
@@ -129,9 +149,21 @@ fn number(arm: &Arm, key: &str, low: u64, high: u64, draw: impl FnOnce() -> u64)
 
 /// A parameter as a duration.
 pub fn duration_of(arm: &Arm, key: &str) -> Result<Option<Duration>, String> {
-    let parsed = arm.set.get(key).filter(|text| *text != "real").map(|text| text::parse_duration(text));
-    parsed.transpose().map_err(|error| format!("--set {key}: {error}"))
+    let is_real = |text: &&String| *text == "real" && ["collector-delay", "client-delay"].contains(&key);
+    let parsed = arm.set.get(key).filter(|text| !is_real(text)).map(|text| text::parse_duration(text));
+    let parsed = parsed.transpose().map_err(|error| format!("--set {key}: {error}"))?;
+    match parsed {
+        Some(long) if long > LONGEST => Err(format!("--set {key}={}: allowed is up to 30 days", arm.set[key])),
+        parsed => Ok(parsed),
+    }
 }
+
+/// The longest time that anything in a plan may take: the bench's idle run is a bit more than a day.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest that a store may take for an operation: clients give up after a minute.
+const SLOWEST_STORE: Duration = Duration::from_secs(60);
+/// Percentages of latencies, in parameters and plans.
+const PERCENT: std::ops::RangeInclusive<u64> = 1..=100_000;
 
 /// The plan that a seed stands for.
 ///
@@ -150,8 +182,8 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         (scale(&mut random), scale(&mut random), random.between(1, 20), random.between(60, 300));
     let cluster = ClusterTable {
         machines: number(arm, "machines", 1, 5, || random.between(1, 3))? as u32,
-        network_percent: number(arm, "network-percent", 1, 100_000, || network)?,
-        api_percent: number(arm, "api-percent", 1, 100_000, || api)? as u32,
+        network_percent: number(arm, "network-percent", *PERCENT.start(), *PERCENT.end(), || network)?,
+        api_percent: number(arm, "api-percent", *PERCENT.start(), *PERCENT.end(), || api)? as u32,
         age: duration_of(arm, "age")?.unwrap_or(Duration::from_secs(age)),
         store_latency: duration_of(arm, "store-latency")?.unwrap_or(Duration::from_millis(store)),
     };
@@ -221,22 +253,60 @@ pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
             .try_into()
             .map_err(|error: toml::de::Error| format!("[cluster]: {}", error.message().trim()))?
     };
-    if !(1..=5).contains(&cluster.machines) {
-        return Err(format!("[cluster]: machines = {}; allowed are 1 to 5", cluster.machines));
-    }
-    let mut actions = Vec::new();
+    cluster.check()?;
+    let mut actions: Vec<Action> = Vec::new();
     for (index, step) in plan.steps.iter().enumerate() {
-        let action: Action = step
-            .action
-            .clone()
-            .try_into()
-            .map_err(|error: toml::de::Error| format!("[[step]] {}: {}", index + 1, error.message().trim()))?;
-        if let Action::FillStore { backups, .. } = &action
-            && !(1..=100).contains(backups)
-        {
-            return Err(format!("[[step]] {}: backups = {backups}; allowed are 1 to 100", index + 1));
+        let place = |error: &str| format!("[[step]] {}: {error}", index + 1);
+        let action: Action =
+            step.action.clone().try_into().map_err(|error: toml::de::Error| place(error.message().trim()))?;
+        action.check().map_err(|error| place(&error))?;
+        let fills = |action: &Action| matches!(action, Action::FillStore { .. });
+        if fills(&action) && !actions.iter().all(fills) {
+            return Err(place("fill-store after another step; the store is filled before the workload begins"));
         }
         actions.push(action);
     }
     Ok((cluster, actions))
+}
+
+impl ClusterTable {
+    fn check(&self) -> Result<(), String> {
+        let percents = [("network-percent", self.network_percent), ("api-percent", self.api_percent.into())];
+        match self {
+            _ if !(1..=5).contains(&self.machines) => {
+                Err(format!("[cluster]: machines = {}; allowed are 1 to 5", self.machines))
+            }
+            _ if self.age > LONGEST => Err("[cluster]: age is too long; allowed is up to 30 days".into()),
+            _ if self.store_latency > SLOWEST_STORE => {
+                Err("[cluster]: store-latency is too long; allowed is up to 60s".into())
+            }
+            _ => percents.iter().find(|(_, value)| !PERCENT.contains(value)).map_or(Ok(()), |(key, value)| {
+                Err(format!("[cluster]: {key} = {value}; allowed are {} to {}", PERCENT.start(), PERCENT.end()))
+            }),
+        }
+    }
+}
+
+impl Action {
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Action::FillStore { volume, .. } if !is_volume_name(volume) => Err(format!(
+                "volume = {volume:?} is no volume's name; allowed are lower-case letters, digits and \"-\""
+            )),
+            Action::FillStore { backups, .. } if !(1..=100).contains(backups) => {
+                Err(format!("backups = {backups}; allowed are 1 to 100"))
+            }
+            Action::FillStore { blocks, .. } if !(1..=64).contains(blocks) => {
+                Err(format!("blocks = {blocks}; allowed are 1 to 64"))
+            }
+            Action::Wait { lasts } if *lasts > LONGEST => Err("for is too long; allowed is up to 30 days".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Kubernetes' rule for names, as Longhorn's volumes have them.
+fn is_volume_name(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len()) && name.bytes().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }

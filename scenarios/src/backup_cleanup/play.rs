@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::fill;
 use super::plan::{Action, duration_of, read};
-use super::teardown::{Failed, Interpreter, ORACLE, Teardown};
+use super::teardown::{Failed, Interpreter, Teardown};
 use crate::catalogue::selection;
 use crate::clients::LonghornClient;
 use crate::clients::pod::{self, ClientDied, ClientWork};
@@ -13,7 +13,7 @@ use crate::install::{create, install};
 use crate::store;
 use corral_cluster::cluster::API_SERVICE;
 use corral_kube_client::{Api, Client, ClientOptions, ListParams};
-use corral_world::{Arm, Stage};
+use corral_world::{Arm, OWN_FAULT, Stage};
 use host::time::{Instant, sleep};
 use longhorn_api::{Backup, BackupVolume, Build, ClientBuild, DEFAULT_NAMESPACE};
 use longhorn_backupstore::{Backupstore, Behaviour, Context};
@@ -47,12 +47,13 @@ pub async fn play(stage: Arc<Stage>) {
     let server = format!("{}:{}", API_SERVICE.0, API_SERVICE.1);
     let player_stage = stage.clone();
     let done = stage.world().extension(ClientWork::default).hand_over(async move {
-        let client = Client::new(&server, ClientOptions::unlimited("test-client")).expect("an address of ours");
+        let client = Client::new(&server, ClientOptions::unlimited(pod::CLIENT)).expect("an address of ours");
         Player { stage: player_stage, client, build, client_build, instant_client }.work(actions, table.age).await;
     });
     create(&outside, pod::manifest(&tag)).await.expect("the client's pod is accepted");
     if done.await.is_err() {
-        stage.step("the test client", &ClientDied.to_string());
+        // Nothing was shown: a plan that takes the client away is not judged by what is left.
+        stage.violation(OWN_FAULT, &ClientDied.to_string());
     }
 }
 
@@ -83,7 +84,7 @@ impl Player {
         }
     }
 
-    /// A set-up that does not come up is our own fault, and ends the run as such.
+    /// A set-up that does not come up is a panic of ours, and reported as such.
     async fn wait_until_longhorn_is_ready(&self) {
         let longhorn = self.longhorn();
         let machines = self.stage.cluster().worker_names().count();
@@ -135,13 +136,7 @@ impl Player {
 
     async fn act(&self, action: Action) -> Result<(), Failed> {
         match action {
-            Action::FillStore { .. } => {
-                self.stage.violation(
-                    ORACLE,
-                    "fill-store after the first other step: the store is filled before the workload",
-                );
-                Err(Failed)
-            }
+            Action::FillStore { .. } => unreachable!("a plan fills the store before anything else"),
             Action::PullBackups {} => {
                 self.pull_backups().await;
                 Ok(())

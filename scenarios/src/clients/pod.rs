@@ -14,7 +14,9 @@ use tokio::sync::oneshot;
 pub const REPOSITORY: &str = "corral/test-client";
 /// Namespace of the client's pod.
 pub const NAMESPACE: &str = "default";
-const NAME: &str = "test-client";
+const NAME: &str = CLIENT;
+/// How the client names itself to the API server.
+pub const CLIENT: &str = "test-client";
 
 type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 

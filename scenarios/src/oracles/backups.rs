@@ -28,14 +28,17 @@ impl Oracle for NoBackupOutlivesItsVolumeAndRemote {
         let remote = remote_backups(stage);
         for backup in store.objects("backups.longhorn.io") {
             let volume = backup.value["metadata"]["labels"]["backup-volume"].as_str().unwrap_or_default();
-            let completed = backup.value["status"]["state"] == "Completed";
-            if completed && !volumes.contains(volume) && !remote.contains(backup.name()) {
-                let signature = "Backup Completed, its BackupVolume and its remote configuration gone";
+            let state = backup.value["status"]["state"].as_str().unwrap_or_default();
+            // One that is being made here of a snapshot, or could not be, has no remote configuration yet.
+            let is_made_here = backup.value["spec"]["snapshotName"].as_str().is_some_and(|name| !name.is_empty());
+            if (state == "Completed" || !is_made_here) && !volumes.contains(volume) && !remote.contains(backup.name()) {
+                let shown = if state.is_empty() { "in no state" } else { state };
+                let signature = format!("Backup {shown}, its BackupVolume and its remote configuration gone");
                 let detail = format!(
-                    "Backup {} of volume {volume} is Completed; BackupVolume and remote configuration are gone",
+                    "Backup {} of volume {volume} is {shown}; BackupVolume and remote configuration are gone",
                     backup.name()
                 );
-                stage.violation_as(self.name(), signature, &detail);
+                stage.violation_as(self.name(), &signature, &detail);
             }
         }
     }

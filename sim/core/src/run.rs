@@ -194,9 +194,7 @@ where
             |panic| format!("{} ({})", panic.message, panic.location),
         ))),
     };
-    // The last event is a draw of the schedule's generator: two runs whose schedules parted anywhere part here.
     let draw = runtime.block_on(async { madsim::rand::random::<u64>() });
-    world.journal().record(ended_at, 0, 0, Event::ScheduleDraw { value: draw });
 
     // Tasks that still wait would be leaked by madsim (task, waker and future hold each other): kill every node, then let it drop them.
     runtime.block_on(async {
@@ -207,6 +205,8 @@ where
         #[expect(clippy::disallowed_methods, reason = "our own queue is closed by now")]
         madsim::time::sleep(Duration::from_millis(2)).await;
     });
+    // The last event is a draw of the schedule's generator: two runs whose schedules parted anywhere part here.
+    world.journal().record(ended_at, 0, 0, Event::ScheduleDraw { value: draw });
     let outcome = Outcome {
         value,
         digest: world.journal().digest(),

@@ -1,4 +1,4 @@
-//! Worker processes: started when needed, killed when they overrun their time or memory, replaced when they die.
+//! Worker processes: started when needed, killed when they overrun their time, replaced when they die or have grown too large.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

@@ -68,7 +68,7 @@ pub enum Fault {
         /// How long the fault lasts.
         #[serde(rename = "for", with = "duration")]
         lasts: Duration,
-        /// HTTP status: 409, 429, 500, 503, 504.
+        /// HTTP status: 403, 409, 429, 500, 503, 504.
         code: u16,
         /// One in so many.
         #[serde(default = "always")]
@@ -238,28 +238,45 @@ impl Fault {
     /// # Errors
     /// A value outside what is possible.
     pub fn check(&self, machines: &[String]) -> Result<(), String> {
-        let known_machine = |name: &str| {
-            if name.is_empty() || machines.iter().any(|machine| machine == name) {
-                return Ok(());
-            }
-            Err(crate::text::unknown_name("machine", name, machines.iter().map(String::as_str)))
-        };
+        if self.lasts().is_some_and(|lasts| lasts > LONGEST) {
+            return Err(format!("{}: for is longer than a day; allowed is up to 24h", self.name()));
+        }
+        let machine_or_any = |name: &str| if name.is_empty() { Ok(()) } else { known_machine(name, machines) };
+        let known_machine = |name: &str| known_machine(name, machines);
         match self {
-            Fault::StoreErrors { code, one_in, .. } | Fault::ApiErrors { code, one_in, .. } => {
+            Fault::StoreErrors { code, one_in, .. } => {
                 if !(400..600).contains(code) {
                     return Err(format!("{}: code = {code} is no error status; allowed are 400 to 599", self.name()));
                 }
                 check_one_in(self, *one_in)
             }
+            Fault::ApiErrors { code, one_in, .. } => {
+                if !API_ERRORS.contains(code) {
+                    return Err(format!("{}: code = {code}; allowed are {API_ERRORS:?}", self.name()));
+                }
+                check_one_in(self, *one_in)
+            }
             Fault::ApiLosesAnswers { one_in, .. } => check_one_in(self, *one_in),
-            Fault::Partition { from, to, .. } => known_machine(from).and_then(|()| known_machine(to)),
+            Fault::Partition { from, to, .. } => known_machine(from).and_then(|()| machine_or_any(to)),
             Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } | Fault::StepClock { machine, .. } => {
                 known_machine(machine)
             }
-            Fault::DeletePods { machine, .. } | Fault::KillProcess { machine, .. } => known_machine(machine),
+            Fault::DeletePods { machine, .. } | Fault::KillProcess { machine, .. } => machine_or_any(machine),
             _ => Ok(()),
         }
     }
+}
+
+/// No fault lasts longer; a run that long would tell nothing more.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// What the API server can be made to answer.
+const API_ERRORS: [u16; 6] = [403, 409, 429, 500, 503, 504];
+
+fn known_machine(name: &str, machines: &[String]) -> Result<(), String> {
+    if machines.iter().any(|machine| machine == name) {
+        return Ok(());
+    }
+    Err(crate::text::unknown_name("machine", name, machines.iter().map(String::as_str)))
 }
 
 fn check_one_in(fault: &Fault, one_in: u64) -> Result<(), String> {

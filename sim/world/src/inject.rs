@@ -11,7 +11,7 @@ use corral_net::{Net, PartitionSpec, Selector};
 use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind};
 
 use crate::fault::Fault;
-use crate::plan::{ApiVerb, PlannedFault, StoreVerb, Trigger};
+use crate::plan::{ApiVerb, StoreVerb, Trigger};
 use crate::pods;
 use crate::stage::Stage;
 
@@ -57,10 +57,6 @@ impl ApiFaults {
 
     fn remove(&self, id: u64) {
         self.state().active.retain(|(active, _)| *active != id);
-    }
-
-    fn clear(&self) {
-        self.state().active.clear();
     }
 }
 
@@ -127,23 +123,25 @@ fn refusal_message(code: u16, request: &RequestView<'_>) -> String {
              and try again",
             request.resource, request.name
         ),
+        403 => format!("{} \"{}\" is forbidden: not allowed", request.resource, request.name),
         429 => "too many requests, please try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
         504 => "Timeout: request did not complete within requested timeout".to_owned(),
-        _ => "Internal error occurred: etcdserver: request timed out".to_owned(),
+        _ => "etcdserver: request timed out".to_owned(),
     }
 }
 
 /// Puts the plan's faults under way: each waits for its trigger from now on.
 pub(crate) fn arm(stage: &Arc<Stage>) {
-    for planned in &stage.plan.faults {
+    for (index, planned) in stage.plan.faults.iter().enumerate() {
         match &planned.on {
-            None => schedule(stage, planned.clone()),
-            Some(trigger) => wait_for(stage, trigger.clone(), planned.clone()),
+            None => schedule(stage, index),
+            Some(trigger) => wait_for(stage, trigger.clone(), index),
         }
     }
 }
 
-fn wait_for(stage: &Arc<Stage>, trigger: Trigger, planned: PlannedFault) {
+fn wait_for(stage: &Arc<Stage>, trigger: Trigger, index: usize) {
     let seen = Mutex::new(0);
     let weak = Arc::downgrade(stage);
     stage.world().journal().subscribe(Arc::new(move |record: &Record<'_>| {
@@ -155,7 +153,7 @@ fn wait_for(stage: &Arc<Stage>, trigger: Trigger, planned: PlannedFault) {
         if *seen == trigger.nth
             && let Some(stage) = weak.upgrade()
         {
-            schedule(&stage, planned.clone());
+            schedule(&stage, index);
         }
     }));
 }
@@ -175,17 +173,16 @@ fn matches(wanted: &Trigger, event: &Event<'_>) -> bool {
             let verb = if verb == "put" { StoreVerb::Put } else { StoreVerb::Delete };
             wanted.store == Some(verb) && key.contains(&wanted.key)
         }
-        Event::Phase { name } => wanted.phase == *name,
         _ => false,
     }
 }
 
-fn schedule(stage: &Arc<Stage>, planned: PlannedFault) {
+fn schedule(stage: &Arc<Stage>, index: usize) {
     let world = stage.world();
     let weak = Arc::downgrade(stage);
-    world.queue().run_at(world.now() + planned.after, move || {
+    world.queue().run_at(world.now() + stage.plan.faults[index].after, move || {
         if let Some(stage) = weak.upgrade().filter(|stage| stage.faults_may_strike()) {
-            strike(&stage, planned.fault);
+            strike(&stage, index);
         }
     });
 }
@@ -216,24 +213,45 @@ fn target(fault: &Fault) -> String {
 /// Undoes a fault.
 pub(crate) type Undo = Box<dyn FnOnce(&Stage) + Send>;
 
-fn strike(stage: &Arc<Stage>, fault: Fault) {
-    let note = |world: &World, begins| {
-        world.record(Event::Fault { kind: fault.name().into(), target: target(&fault).into(), begins });
-    };
-    note(stage.world(), true);
-    let undo = begin(stage, &fault);
-    let Some(undo) = undo else { return };
-    let id = stage.keep_undo(undo);
+fn strike(stage: &Arc<Stage>, index: usize) {
+    let fault = &stage.plan.faults[index].fault;
+    if let Some(machine) = held_machine(fault)
+        && !stage.hold(machine)
+    {
+        // It is off or frozen already: what one fault took, another can neither take nor give back.
+        return;
+    }
+    stage.note_struck(index);
+    note(stage, fault, true);
+    let Some(undo) = begin(stage, fault) else { return };
+    let of = fault.clone();
+    let id = stage.keep_undo(Box::new(move |stage: &Stage| {
+        undo(stage);
+        if let Some(machine) = held_machine(&of) {
+            stage.release(machine);
+        }
+        note(stage, &of, false);
+    }));
     let lasts = fault.lasts().unwrap_or(Duration::ZERO);
-    let (kind, target) = (fault.name(), target(&fault));
     let weak = Arc::downgrade(stage);
     stage.world().queue().run_at(stage.world().now() + lasts, move || {
         let Some(stage) = weak.upgrade() else { return };
         if let Some(undo) = stage.take_undo(id) {
             undo(&stage);
-            stage.world().record(Event::Fault { kind: kind.into(), target: target.into(), begins: false });
         }
     });
+}
+
+fn note(stage: &Stage, fault: &Fault, begins: bool) {
+    stage.world().record(Event::Fault { kind: fault.name().into(), target: target(fault).into(), begins });
+}
+
+/// The machine that a fault takes as a whole.
+fn held_machine(fault: &Fault) -> Option<&str> {
+    match fault {
+        Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } => Some(machine),
+        _ => None,
+    }
 }
 
 /// Ends every fault in force: the heal phase.
@@ -241,9 +259,6 @@ pub(crate) fn heal(stage: &Stage) {
     for undo in stage.take_undos() {
         undo(stage);
     }
-    stage.api_faults().clear();
-    Net::of(stage.world()).heal_all();
-    stage.stores().iter().for_each(|store| store.heal());
 }
 
 fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {

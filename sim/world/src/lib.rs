@@ -15,6 +15,7 @@ mod scenario;
 pub mod seed;
 mod seed_file;
 mod stage;
+mod stale_reads;
 pub mod text;
 mod verdict;
 
@@ -26,4 +27,4 @@ pub use run::{RunOptions, run};
 pub use scenario::{Catalogue, Ground, Parameter, Play, Scenario};
 pub use seed_file::{Expectation, Found, SeedFile, SeedFileError};
 pub use stage::Stage;
-pub use verdict::{OWN_FAULT, Verdict};
+pub use verdict::{OWN_FAULT, PANIC, Verdict};

@@ -50,7 +50,7 @@ pub struct PlannedFault {
 }
 
 /// An event of the run, named by what it means and not by when it happened, so that it is found under other seeds and after code changes too.
-/// Exactly one of `api`, `store` and `phase` says what it waits for.
+/// Exactly one of `api` and `store` says what it waits for; a fault that has no trigger waits for the beginning of the workload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trigger {
@@ -69,9 +69,6 @@ pub struct Trigger {
     /// For `store`: only keys that contain this.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
-    /// The run entered this phase.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub phase: String,
     /// Only the n-th such event, from 1.
     #[serde(default = "first", skip_serializing_if = "is_first")]
     pub nth: u32,
@@ -88,9 +85,8 @@ impl Trigger {
     /// # Errors
     /// It waits for nothing or for two things, or for the zeroth event.
     pub fn check(&self) -> Result<(), String> {
-        let waits_for = [self.api.is_some(), self.store.is_some(), !self.phase.is_empty()];
-        if waits_for.iter().filter(|one| **one).count() != 1 {
-            return Err("on: allowed is exactly one of api, store and phase".into());
+        if self.api.is_some() == self.store.is_some() {
+            return Err("on: allowed is exactly one of api and store".into());
         }
         if self.api.is_some() && self.kind.is_empty() {
             return Err("on: api needs the kind of the object".into());
@@ -165,9 +161,9 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
     fn triggers_that_cannot_be_are_refused() {
         let refused = |text: &str| toml::from_str::<Trigger>(text).unwrap().check().unwrap_err();
         assert!(refused("nth = 1").contains("exactly one"));
-        assert!(refused("api = \"create\"\nphase = \"heal\"").contains("exactly one"));
+        assert!(refused("api = \"create\"\nstore = \"put\"").contains("exactly one"));
         assert!(refused("api = \"create\"").contains("kind"));
-        assert!(refused("phase = \"heal\"\nnth = 0").contains("nth"));
+        assert!(refused("store = \"put\"\nnth = 0").contains("nth"));
         assert!(toml::from_str::<Trigger>("colour = 1").is_err());
     }
 }

@@ -12,8 +12,9 @@ use crate::inject::{self, ApiFaults};
 use crate::oracle::{Probes, Violation};
 use crate::plan::Plan;
 use crate::scenario::{Ground, Scenario};
-use crate::stage::Stage;
-use crate::verdict::{OWN_FAULT, Verdict};
+use crate::stage::{Findings, Stage};
+use crate::stale_reads::StaleReads;
+use crate::verdict::{OWN_FAULT, PANIC, Verdict};
 
 /// What a run keeps for its reader.
 #[derive(Clone, Debug, Default)]
@@ -49,15 +50,16 @@ pub fn run(
     let began = real_time();
     let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed).await });
     let took = began.elapsed();
-    let (mut violations, reached, hazards) = match outcome.value {
+    let Findings { mut violations, reached, hazards, idle_faults } = match outcome.value {
         Ok(findings) => findings,
-        Err(failure) => (vec![own_fault(&failure, outcome.ended_at)], Default::default(), Default::default()),
+        Err(failure) => Findings { violations: vec![own_fault(&failure, outcome.ended_at)], ..Findings::default() },
     };
     violations.sort_by_key(|violation| violation.at);
     Ok(Verdict {
         violations,
         reached,
         hazards,
+        idle_faults,
         digest: format!("{:032x}", outcome.digest),
         events: outcome.events,
         simulated: outcome.ended_at,
@@ -76,8 +78,6 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
     let detail = failure.to_string();
     Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
 }
-
-type Findings = (Vec<Violation>, std::collections::BTreeSet<String>, std::collections::BTreeMap<String, u64>);
 
 async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> Findings {
     let world = world();
@@ -107,17 +107,30 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> F
 fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>) {
     let oracles = scenario.oracles();
     let probes = Probes::new(scenario.probes());
+    let stale = StaleReads::default();
     let weak = Arc::downgrade(stage);
     world.journal().subscribe(Arc::new(move |record: &Record<'_>| {
         let Some(stage) = weak.upgrade() else { return };
         if is_change(&record.event) {
             stage.note_change(record.at);
         }
+        for (object, seen, newest) in stale.observe(&record.event) {
+            stage.hazard("acted-on-a-stale-read", &object, &format!("had read version {seen}, stored was {newest}"));
+        }
+        if let Event::Panicked { message, location } = &record.event {
+            stage.violation(panic_oracle(location), &format!("{message} ({location})"));
+        }
         for probe in probes.observe(record) {
             stage.reach(probe);
         }
         oracles.iter().for_each(|oracle| oracle.observe(&stage, record));
     }));
+}
+
+/// Whose fault a panic is: the simulator's and the scenarios' own, or the system's that is tested.
+fn panic_oracle(location: &str) -> &'static str {
+    let is_own = ["sim/", "scenarios/"].iter().any(|room| location.starts_with(room));
+    if is_own { OWN_FAULT } else { PANIC }
 }
 
 /// A write that says something new: not a lease, an event for people, or a node's heartbeat.

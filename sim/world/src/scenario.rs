@@ -24,6 +24,8 @@ pub struct Parameter {
     pub default: &'static str,
     /// What it does, in one line.
     pub about: &'static str,
+    /// Whether the seed's plan is made by it; a plan that is given has it already, in its own words.
+    pub in_plan: bool,
 }
 
 /// What a plan plays on.
@@ -59,6 +61,11 @@ pub trait Scenario: Send + Sync {
 
     /// What the plan plays on. Called inside the run.
     fn ground(&self, plan: &Plan, arm: &Arm) -> Ground;
+
+    /// Whether it upgrades from one release to another.
+    fn upgrades(&self) -> bool {
+        false
+    }
 
     /// The machines that a plan's faults may name.
     fn machines(&self, plan: &Plan) -> Vec<String>;
@@ -113,11 +120,29 @@ pub trait Catalogue: Send + Sync {
                 ));
             }
         }
+        if !arm.from.is_empty() && !scenario.upgrades() {
+            return Err(format!("--from {}: {} upgrades nothing", arm.from, scenario.name()));
+        }
+        // Values are checked where they are read.
+        scenario.expand(0, arm)?;
         scenario.check(plan)?;
         let machines = scenario.machines(plan);
         plan.faults.iter().try_for_each(|planned| {
             planned.on.as_ref().map_or(Ok(()), crate::plan::Trigger::check)?;
             planned.fault.check(&machines)
         })
+    }
+
+    /// Checks an arm with a plan that is given, not expanded from a seed.
+    ///
+    /// # Errors
+    /// What is wrong; in one line.
+    fn check_given(&self, scenario: &dyn Scenario, arm: &Arm, plan: &Plan) -> Result<(), String> {
+        self.check(scenario, arm, plan)?;
+        let shapes = |key: &&String| scenario.parameters().iter().any(|known| known.key == *key && known.in_plan);
+        match arm.set.keys().find(shapes) {
+            Some(key) => Err(format!("parameter {key:?} makes a plan and changes none; change the plan that is given")),
+            None => Ok(()),
+        }
     }
 }

@@ -30,8 +30,9 @@ pub fn parse_one(text: &str) -> Result<u64, String> {
 fn number(text: &str, whole: &str) -> Result<u64, String> {
     let is_hash = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let parsed = if is_hash { u64::from_str_radix(&text[..16], 16).ok() } else { text.parse().ok() };
-    parsed.ok_or_else(|| {
-        format!("{whole:?} is no seed; allowed are a number below 2^64, a range A..B, a git hash of 40 digits, or a seed file's path")
+    // The end of a range is a number too: the last one has none after it.
+    parsed.filter(|seed| *seed < u64::MAX).ok_or_else(|| {
+        format!("{whole:?} is no seed; allowed are a number below 2^64 - 1, a range A..B, a git hash of 40 digits, or (as SEED of the tests) a seed file's path")
     })
 }
 
@@ -48,5 +49,6 @@ mod tests {
         assert!(parse("seven").unwrap_err().contains("is no seed"));
         assert!(parse("-1").is_err());
         assert!(parse("").is_err());
+        assert!(parse("18446744073709551615").is_err());
     }
 }

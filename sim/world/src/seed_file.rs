@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::arm::Arm;
+use crate::oracle::Violation;
 use crate::plan::{Plan, PlannedFault, Step};
 use crate::scenario::Catalogue;
 
@@ -127,7 +128,7 @@ impl SeedFile {
         let plan = self.plan();
         for (key, arms) in [("fails", &self.fails), ("passes", &self.passes)] {
             for arm in arms {
-                catalogue.check(scenario.as_ref(), arm, &plan).map_err(|message| {
+                catalogue.check_given(scenario.as_ref(), arm, &plan).map_err(|message| {
                     // The offending word usually stands in quotes in the message; its line is the best place to point at.
                     let quoted = message.split('"').nth(1).and_then(line_with);
                     (quoted.or_else(|| line_with(key)), message)
@@ -135,6 +136,16 @@ impl SeedFile {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the violation that it is about.
+    pub fn expects(&self, found: &Violation) -> bool {
+        found.oracle == self.expect.oracle && found.signature == self.expect.signature
+    }
+
+    /// Whether this is the same damage as the violation that it is about, seen in another way.
+    pub fn goes_along(&self, found: &Violation) -> bool {
+        self.expect.along.contains(&found.signature)
     }
 
     /// The plan it stores.

@@ -16,6 +16,15 @@ use crate::plan::Plan;
 /// The phase in which clients work and faults strike.
 const WORKLOAD: &str = "workload";
 
+/// What a run found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub violations: Vec<Violation>,
+    pub reached: BTreeSet<String>,
+    pub hazards: BTreeMap<String, u64>,
+    pub idle_faults: Vec<String>,
+}
+
 /// One run's stage.
 pub struct Stage {
     /// The plan.
@@ -36,6 +45,10 @@ struct State {
     reached: BTreeSet<String>,
     phase: &'static str,
     undos: BTreeMap<u64, Undo>,
+    /// Faults of the plan that have struck, by their place in it.
+    struck: BTreeSet<usize>,
+    /// Machines that are off or frozen: one fault has them at a time.
+    held: BTreeSet<String>,
     last_undo: u64,
     last_change: Nanos,
 }
@@ -99,13 +112,26 @@ impl Stage {
 
     /// The set-up is done, the clients begin: from here on faults may strike.
     pub fn begin_workload(self: &Arc<Stage>) {
-        self.phase(WORKLOAD);
         crate::inject::arm(self);
+        self.phase(WORKLOAD);
     }
 
     /// Faults strike during the workload, and no longer.
     pub(crate) fn faults_may_strike(&self) -> bool {
         self.current_phase() == WORKLOAD
+    }
+
+    pub(crate) fn note_struck(&self, fault: usize) {
+        self.state().struck.insert(fault);
+    }
+
+    /// Takes a machine for a fault; false if another one has it.
+    pub(crate) fn hold(&self, machine: &str) -> bool {
+        self.state().held.insert(machine.to_owned())
+    }
+
+    pub(crate) fn release(&self, machine: &str) {
+        self.state().held.remove(machine);
     }
 
     pub(crate) fn keep_undo(&self, undo: Undo) -> u64 {
@@ -174,8 +200,15 @@ impl Stage {
     }
 
     /// What was found so far.
-    pub(crate) fn findings(&self) -> (Vec<Violation>, BTreeSet<String>, BTreeMap<String, u64>) {
+    pub(crate) fn findings(&self) -> Findings {
         let state = self.state();
-        (state.violations.clone(), state.reached.clone(), state.hazards.clone())
+        let faults = self.plan.faults.iter().enumerate();
+        let idle = faults.filter(|(index, _)| !state.struck.contains(index));
+        Findings {
+            violations: state.violations.clone(),
+            reached: state.reached.clone(),
+            hazards: state.hazards.clone(),
+            idle_faults: idle.map(|(_, planned)| planned.fault.name().to_owned()).collect(),
+        }
     }
 }

@@ -18,6 +18,8 @@ pub struct Verdict {
     pub reached: BTreeSet<String>,
     /// Hazards seen, by name.
     pub hazards: std::collections::BTreeMap<String, u64>,
+    /// Planned faults that never struck: their trigger did not come, or came when the workload was over.
+    pub idle_faults: Vec<String>,
     /// The journal's digest, 32 hexadecimal digits.
     pub digest: String,
     /// Number of events in the journal.
@@ -41,6 +43,9 @@ impl Verdict {
         self.violations.is_empty()
     }
 }
+
+/// The oracle under which a panic of the system that is tested is reported.
+pub const PANIC: &str = "no-process-panics";
 
 /// The oracle under which the simulator's own failures are reported.
 pub const OWN_FAULT: &str = "simulator-works";

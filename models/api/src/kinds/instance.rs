@@ -1,7 +1,7 @@
 //! What engines and replicas have in common: each is an instance of an instance manager (v1beta2/instancemanager.go, InstanceSpec
 //! and InstanceStatus).
 //!
-//! Go embeds one structure in both kinds, so that the fields stand flat in the JSON. [`engine_or_replica!`] declares a kind's record
+//! Go embeds one structure in both kinds, so that the fields stand flat in the JSON. `engine_or_replica!` declares a kind's record
 //! with these fields first; [`Instance`] gives code that serves both kinds the common part as one value.
 
 use crate::go::{List, QuotedInteger};

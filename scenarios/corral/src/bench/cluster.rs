@@ -19,17 +19,39 @@ use super::{Figure, Scale, each, resident_mib};
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(10, 0, 0, 10)), 6443);
 const NAMESPACE: &str = "longhorn-system";
 
+/// Fields of a Volume that leave it to the setting of the same name.
+const IGNORED: [&str; 9] = [
+    "freezeFilesystemForSnapshot",
+    "offlineRebuilding",
+    "replicaAutoBalance",
+    "replicaDiskSoftAntiAffinity",
+    "replicaSoftAntiAffinity",
+    "replicaZoneSoftAntiAffinity",
+    "restoreVolumeRecurringJob",
+    "snapshotDataIntegrity",
+    "unmapMarkSnapChainRemoved",
+];
+
 /// A Volume as Longhorn writes it: about 1.8 KB.
 fn volume(number: u64) -> Volume {
     let mut volume = Volume::default();
     volume.metadata.name = Some(format!("volume-{number:08}"));
     volume.metadata.namespace = Some(NAMESPACE.into());
     volume.metadata.labels =
-        Some((0..8).map(|label| (format!("recurring-job.longhorn.io/label-{label}"), "enabled".into())).collect());
-    volume.metadata.annotations = Some([("longhorn.io/description".to_owned(), "x".repeat(600))].into());
+        Some((0..3).map(|label| (format!("recurring-job.longhorn.io/label-{label}"), "enabled".into())).collect());
+    volume.metadata.annotations = Some([("longhorn.io/description".to_owned(), "x".repeat(40))].into());
     volume.spec.size = (16_i64 << 20).into();
     volume.spec.image = "longhornio/longhorn-engine:v1.9.2".into();
-    volume
+    let mut volume = serde_json::to_value(volume).expect("plain data");
+    for (field, value) in
+        [("accessMode", "rwo"), ("backupCompressionMethod", "lz4"), ("dataEngine", "v1"), ("dataLocality", "disabled")]
+    {
+        volume["spec"][field] = value.into();
+    }
+    for field in IGNORED {
+        volume["spec"][field] = "ignored".into();
+    }
+    serde_json::from_value(volume).expect("a Volume")
 }
 
 /// Creates of a 1.8 KB object through HTTP, delivered to three informers that decode it. The first of each name, without webhooks.
@@ -61,8 +83,10 @@ pub fn api(scale: Scale) -> Vec<Figure> {
                 .collect();
             sleep(Duration::from_secs(1)).await;
             let volumes: Api<Volume> = Api::namespaced(&client, NAMESPACE);
+            let mut volume = volume(0);
             for number in 0..count {
-                volumes.create(&volume(number)).await.expect("accepted");
+                volume.metadata.name = Some(format!("volume-{number:08}"));
+                volumes.create(&volume).await.expect("accepted");
             }
             sleep(Duration::from_secs(1)).await;
             for informer in informers {
