@@ -5,7 +5,6 @@
 //! works through its queue, and the seed decides who is first.
 
 mod cluster;
-pub(crate) mod fill;
 mod plan;
 mod play;
 mod teardown;

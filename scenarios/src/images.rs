@@ -42,7 +42,7 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
     };
     let manager = |tag: &str| {
         let build = build_of(tag);
-        program(move || longhorn_manager::main_of(build.clone()))
+        program(move || longhorn_manager::main(build.clone()))
     };
     let instance_manager = |tag: &str| {
         let build = build_of(tag);

@@ -3,6 +3,7 @@
 pub mod backup_cleanup;
 mod catalogue;
 pub mod clients;
+mod fill;
 pub mod images;
 pub mod install;
 pub mod oracles;

@@ -30,6 +30,10 @@ impl Scenario for Upgrade {
         "Longhorn is upgraded while backups are pulled from a failing store (longhorn#10181)"
     }
 
+    fn upgrades(&self) -> bool {
+        true
+    }
+
     fn parameters(&self) -> &'static [Parameter] {
         plan::PARAMETERS
     }

@@ -233,14 +233,14 @@ fn a_backup_of_no_target_is_found() {
     let without = found(oracle, |_stage, client| {
         Box::pin(async move {
             make_upgrade(&client, "v1.8.0").await;
-            make_backup(&client, "Completed").await;
+            make_backup(&client, "Completed", "").await;
         })
     });
     assert_eq!(without, ["Backup without its label backup-target", "Backup without its status.backupTargetName"]);
     let not_ended = found(oracle, |_stage, client| {
         Box::pin(async move {
             make_upgrade(&client, "v1.7.2").await;
-            make_backup(&client, "Completed").await;
+            make_backup(&client, "Completed", "").await;
         })
     });
     assert!(not_ended.is_empty(), "the upgrade itself is another oracle's matter");

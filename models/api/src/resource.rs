@@ -109,18 +109,18 @@ pub trait CustomResource:
 }
 
 /// Refuses an object that says it is of another kind. One that does not say is taken: items of some lists do not.
-pub(crate) fn check_type<E: serde::de::Error>(
+pub(crate) fn check_type(
     kind: &str,
     found_version: Option<Cow<'_, str>>,
     found_kind: Option<Cow<'_, str>>,
-) -> Result<(), E> {
+) -> serde_json::Result<()> {
     let version_fits = found_version.as_deref().is_none_or(|found| found == crate::API_VERSION);
     let kind_fits = found_kind.as_deref().is_none_or(|found| found == kind);
     if version_fits && kind_fits {
         return Ok(());
     }
     let found = format!("{} {}", found_version.unwrap_or_default(), found_kind.unwrap_or_default());
-    Err(E::custom(format_args!("expected {} {kind}, found {}", crate::API_VERSION, found.trim())))
+    Err(serde::de::Error::custom(format_args!("expected {} {kind}, found {}", crate::API_VERSION, found.trim())))
 }
 
 /// Declares a kind: `pub struct Backup: BackupStatus { fields beside metadata and status } "Backup" ("backups", "lhb") [columns]`.
@@ -218,8 +218,9 @@ macro_rules! custom_resource {
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        impl $name {
+            /// Reads JSON. Not generic: so each kind's decoder is compiled in this crate alone, and not in every crate that reads it.
+            fn from_json(json: &str) -> serde_json::Result<Self> {
                 #[derive(Default, serde::Deserialize)]
                 #[serde(default)]
                 struct Wire<'a> {
@@ -236,9 +237,16 @@ macro_rules! custom_resource {
                     status: $status,
                 }
 
-                let wire = Wire::deserialize(deserializer)?;
+                let wire: Wire<'_> = serde_json::from_str(json)?;
                 $crate::resource::check_type($kind, wire.api_version, wire.kind)?;
                 Ok(Self { metadata: wire.metadata, $( $field: wire.$field, )* status: wire.status })
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let json = Box::<serde_json::value::RawValue>::deserialize(deserializer)?;
+                Self::from_json(json.get()).map_err(serde::de::Error::custom)
             }
         }
     };

@@ -22,6 +22,7 @@ mod web;
 use std::time::Duration;
 
 use host::http::Client;
+use host::process::Main;
 use longhorn_api::{Build, Release};
 use longhorn_backupstore::{Behaviour, Context};
 
@@ -66,7 +67,11 @@ impl Process {
 }
 
 /// The binary's main: reads the process's arguments, serves, and gives its exit status.
-pub async fn main(program: BackingImageManager) -> i32 {
+pub fn main(program: BackingImageManager) -> Main {
+    Box::pin(run(program))
+}
+
+async fn run(program: BackingImageManager) -> i32 {
     let process = Process {
         release: program.build.release(),
         store: Context::new(program.behaviour).with_log_on_stderr(),

@@ -21,6 +21,7 @@ pub mod task;
 mod version;
 mod volume_backup;
 
+use host::process::Main;
 use longhorn_api::Build;
 use longhorn_backupstore::{Backupstore, Behaviour, Context, Credentials};
 
@@ -58,7 +59,11 @@ const GLOBAL_FLAGS: [Flag; 6] = [
 ];
 
 /// The binary's main: reads the process's arguments and environment, and gives its exit status.
-pub async fn main(engine: Engine) -> i32 {
+pub fn main(engine: Engine) -> Main {
+    Box::pin(run(engine))
+}
+
+async fn run(engine: Engine) -> i32 {
     let arguments = host::process::args();
     let context = Context::new(engine.behaviour.clone()).with_log_on_stderr();
     let mut invocation =

@@ -23,12 +23,17 @@ mod stream;
 mod uuid;
 mod version;
 
+use host::process::Main;
 use longhorn_api::Build;
 
 pub use spdk::RemoteVolume;
 
 /// The image's main: reads the process's arguments, and gives its exit status.
-pub async fn main(build: Build) -> i32 {
+pub fn main(build: Build) -> Main {
+    Box::pin(run(build))
+}
+
+async fn run(build: Build) -> i32 {
     let arguments = host::process::args();
     let own = arguments.get(1..).unwrap_or_default();
     // The image's entry point is tini, which is told to run the script of this name.

@@ -32,12 +32,12 @@ pub mod scheduler;
 pub mod upgrade;
 pub mod webhooks;
 
-pub use daemon::main;
-
 /// The main of the image `longhornio/longhorn-manager` of this build: what its first word asks for.
-pub async fn main_of(build: longhorn_api::Build) -> i32 {
-    if host::process::args().iter().any(|word| word == rollout::COMMAND) {
-        return rollout::main(build).await;
-    }
-    main().await
+pub fn main(build: longhorn_api::Build) -> host::process::Main {
+    Box::pin(async move {
+        if host::process::args().iter().any(|word| word == rollout::COMMAND) {
+            return rollout::main(build).await;
+        }
+        daemon::main().await
+    })
 }

@@ -172,11 +172,7 @@ fn write_seed_files(out: &Path, summary: &Summary, arm: &Arm) -> Result<(), Refu
             fails: vec![arm.clone()],
             passes: Vec::new(),
             reached: Vec::new(),
-            expect: Expectation {
-                oracle: group.oracle.clone(),
-                signature: group.signature.clone(),
-                along: Vec::new(),
-            },
+            expect: Expectation { oracle: group.oracle.clone(), signature: group.signature.clone(), along: Vec::new() },
             cluster: plan.cluster,
             steps: plan.steps,
             faults: plan.faults,

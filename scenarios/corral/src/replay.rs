@@ -91,7 +91,8 @@ impl Finding {
 
 fn judge(file: &SeedFile, fails: bool, verdict: &Verdict) -> Finding {
     let expected = |found: &corral_world::Violation| file.expects(found);
-    if let Some(other) = verdict.violations.iter().find(|found| !(fails && (expected(found) || file.goes_along(found)))) {
+    if let Some(other) = verdict.violations.iter().find(|found| !(fails && (expected(found) || file.goes_along(found))))
+    {
         return Finding::Other(format!("{} {}: {}", other.at, other.oracle, other.detail));
     }
     if let Some(missed) = file.reached.iter().find(|probe| !verdict.reached.contains(*probe)) {

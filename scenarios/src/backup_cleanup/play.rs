@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fill;
 use super::plan::{Action, duration_of, read};
 use super::teardown::{Failed, Interpreter, Teardown};
 use crate::catalogue::selection;
 use crate::clients::LonghornClient;
 use crate::clients::pod::{self, ClientDied, ClientWork};
+use crate::fill::fill_store;
 use crate::install::{create, install};
 use crate::store;
 use corral_cluster::cluster::API_SERVICE;
@@ -16,7 +16,6 @@ use corral_kube_client::{Api, Client, ClientOptions, ListParams};
 use corral_world::{Arm, OWN_FAULT, Stage};
 use host::time::{Instant, sleep};
 use longhorn_api::{Backup, BackupVolume, Build, ClientBuild, DEFAULT_NAMESPACE};
-use longhorn_backupstore::{Backupstore, Behaviour, Context};
 
 /// Longest time until an installed Longhorn answers, and until what the store holds has its resources.
 const READY_LIMIT: Duration = Duration::from_secs(600);
@@ -73,7 +72,7 @@ impl Player {
         while let Some(Action::FillStore { volume, backups, blocks }) =
             actions.next_if(|action| matches!(action, Action::FillStore { .. }))
         {
-            self.fill_store(&volume, backups, blocks).await;
+            fill_store(&self.stage, &volume, backups, blocks).await;
         }
         self.stage.begin_workload();
         for action in actions {
@@ -112,16 +111,6 @@ impl Player {
             sleep(LOOK_INTERVAL).await;
         }
         self.stage.step(what, "yes");
-    }
-
-    async fn fill_store(&self, volume: &str, backups: u32, blocks: u32) {
-        let behaviour = Behaviour { lock_wait: Duration::ZERO, ..Behaviour::default() };
-        let context = Context::new(behaviour);
-        let store = Backupstore::open(store::TARGET, &store::credentials(), &context).await.expect("a store of ours");
-        let mut random = self.stage.stream(&format!("fill/{volume}"));
-        let names: Vec<String> = (0..backups).map(|_| longhorn_api::names::backup(&random.hex(16))).collect();
-        fill::fill(&store, volume, &names, blocks).await.expect("an empty store takes backups");
-        self.stage.step(&format!("fill store: {volume}"), &format!("{backups} backups"));
     }
 
     fn teardown(&self) -> Teardown {

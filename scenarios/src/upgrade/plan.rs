@@ -69,16 +69,22 @@ pub enum Action {
 
 /// What `--set` may change.
 pub const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5" },
-    Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8" },
-    Parameter { key: "backups", default: "1 to 6", about: "backups of each volume, 1 to 100" },
-    Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8", in_plan: true },
+    Parameter { key: "backups", default: "1 to 6", about: "backups of each volume, 1 to 100", in_plan: true },
+    Parameter {
+        key: "network-percent",
+        default: "50 to 400",
+        about: "network latency in percent of a quiet one",
+        in_plan: true,
+    },
     Parameter {
         key: "api-percent",
         default: "50 to 400",
         about: "API server's time for a request in percent of an idle one",
+        in_plan: true,
     },
-    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10" },
+    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10", in_plan: true },
 ];
 
 /// The Longhorn that is there, and the one to come. Without `--from` it is the last release of the minor version before.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::UNREAD;
 use super::plan::{Action, builds, read};
-use crate::backup_cleanup::fill;
 use crate::clients::pod::{self, ClientDied, ClientWork};
+use crate::fill::fill_store;
 use crate::install::{apply, create, install};
 use crate::store;
 use corral_cluster::cluster::API_SERVICE;
@@ -15,7 +15,6 @@ use corral_kube_client::{Api, Client, ClientOptions, ListParams};
 use corral_world::Stage;
 use host::time::{Instant, sleep};
 use longhorn_api::{Backup, Build, CustomResource, DEFAULT_NAMESPACE, Node, Setting};
-use longhorn_backupstore::{Backupstore, Behaviour, Context};
 
 /// Longest time until an installed Longhorn is ready, and until what the client asked for has come about.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -67,7 +66,7 @@ impl Player {
         while let Some(Action::FillStore { volume, backups }) =
             actions.next_if(|action| matches!(action, Action::FillStore { .. }))
         {
-            self.fill_store(&volume, backups).await;
+            fill_store(&self.stage, &volume, backups, 1).await;
         }
         self.stage.begin_workload();
         for action in actions {
@@ -104,21 +103,11 @@ impl Player {
         let nodes = self.api::<Node>();
         for machine in &self.machines {
             let node = nodes.get(machine).await.ok();
-            if !node.is_some_and(|node| node.status.conditions.condition("Ready").status.as_str() == "True") {
+            if node.is_none_or(|node| node.status.conditions.condition("Ready").status.as_str() != "True") {
                 return false;
             }
         }
         true
-    }
-
-    async fn fill_store(&self, volume: &str, backups: u32) {
-        let behaviour = Behaviour { lock_wait: Duration::ZERO, ..Behaviour::default() };
-        let context = Context::new(behaviour);
-        let store = Backupstore::open(store::TARGET, &store::credentials(), &context).await.expect("a store of ours");
-        let mut random = self.stage.stream(&format!("fill/{volume}"));
-        let names: Vec<String> = (0..backups).map(|_| longhorn_api::names::backup(&random.hex(16))).collect();
-        fill::fill(&store, volume, &names, 1).await.expect("an empty store takes backups");
-        self.stage.step(&format!("fill store: {volume}"), &format!("{backups} backups"));
     }
 
     async fn act(&self, action: Action) -> Result<(), NotInTime> {

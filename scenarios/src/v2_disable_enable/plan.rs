@@ -80,20 +80,32 @@ pub enum Action {
 
 /// What `--set` may change.
 pub const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "2 or 3", about: "machines, 2 to 5" },
-    Parameter { key: "v1", default: "true or false", about: "whether the first data engine is on beside the second" },
+    Parameter { key: "machines", default: "2 or 3", about: "machines, 2 to 5", in_plan: true },
+    Parameter {
+        key: "v1",
+        default: "true or false",
+        about: "whether the first data engine is on beside the second",
+        in_plan: true,
+    },
     Parameter {
         key: "orphan",
         default: "true",
         about: "true, or false: the volume is deleted before the machine is lost",
+        in_plan: true,
     },
-    Parameter { key: "off", default: "150s to 400s", about: "how long the machine is off" },
-    Parameter { key: "pause", default: "5s to 90s", about: "how long the second data engine stays off" },
-    Parameter { key: "network-percent", default: "50 to 400", about: "network latency in percent of a quiet one" },
+    Parameter { key: "off", default: "150s to 400s", about: "how long the machine is off", in_plan: true },
+    Parameter { key: "pause", default: "5s to 90s", about: "how long the second data engine stays off", in_plan: true },
+    Parameter {
+        key: "network-percent",
+        default: "50 to 400",
+        about: "network latency in percent of a quiet one",
+        in_plan: true,
+    },
     Parameter {
         key: "api-percent",
         default: "50 to 400",
         about: "API server's time for a request in percent of an idle one",
+        in_plan: true,
     },
 ];
 

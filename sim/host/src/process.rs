@@ -12,7 +12,11 @@ pub use crate::daemon::{Daemon, Signal};
 
 /// A program's main: what an image or an executable file is in the simulated world. It runs as a process of its own, reads its arguments and
 /// environment through this module, and gives an exit status.
-pub type Program = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = i32> + Send>> + Send + Sync>;
+pub type Program = Arc<dyn Fn() -> Main + Send + Sync>;
+
+/// A main that was called. It is boxed by the crate that wrote it, and compiled there: a future is compiled wherever it is first polled or
+/// boxed, so mains would be compiled again by all who only start them.
+pub type Main = Pin<Box<dyn Future<Output = i32> + Send>>;
 
 /// Wraps an async main as a program.
 pub fn program<F, Fut>(main: F) -> Program

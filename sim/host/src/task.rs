@@ -10,6 +10,8 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    // Both backends are generic over the future; so it is one type for all tasks with the same output, and they are compiled once.
+    let future: Pin<Box<dyn Future<Output = F::Output> + Send>> = Box::pin(future);
     #[cfg(madsim)]
     if let Some(world) = corral_core::try_world() {
         return JoinHandle(Backend::Simulated(world.spawn(future)));

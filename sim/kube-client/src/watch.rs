@@ -189,13 +189,14 @@ fn object<'de, K: DeserializeOwned, A: MapAccess<'de>>(
 }
 
 fn late_object<K: DeserializeOwned>(event_type: &Type, object: &RawValue) -> serde_json::Result<WatchEvent<K>> {
-    let object = object.get();
+    // As bytes, as everything else is: a decoder of text would be compiled for every kind beside it.
+    let object = object.get().as_bytes();
     Ok(match event_type {
-        Type::Added => WatchEvent::Added(serde_json::from_str(object)?),
-        Type::Modified => WatchEvent::Modified(serde_json::from_str(object)?),
-        Type::Deleted => WatchEvent::Deleted(serde_json::from_str(object)?),
-        Type::Bookmark => bookmark(serde_json::from_str(object)?),
-        Type::Error => WatchEvent::Error(serde_json::from_str(object)?),
+        Type::Added => WatchEvent::Added(serde_json::from_slice(object)?),
+        Type::Modified => WatchEvent::Modified(serde_json::from_slice(object)?),
+        Type::Deleted => WatchEvent::Deleted(serde_json::from_slice(object)?),
+        Type::Bookmark => bookmark(serde_json::from_slice(object)?),
+        Type::Error => WatchEvent::Error(serde_json::from_slice(object)?),
     })
 }
 

@@ -150,10 +150,11 @@ impl BackupController {
         let datastore = &self.manager.datastore;
         let began = clock::now();
         let is_to_be_made = backup.status.last_synced_at.is_none() && !backup.spec.snapshot_name.is_empty();
-        if is_to_be_made && !is_final(backup, datastore.has_many_backup_targets()) {
-            if self.advance_upload(backup, place, &began).await? == Upstream::Goes {
-                return Ok(());
-            }
+        if is_to_be_made
+            && !is_final(backup, datastore.has_many_backup_targets())
+            && self.advance_upload(backup, place, &began).await? == Upstream::Goes
+        {
+            return Ok(());
         }
         if !clock::sync_is_due(backup.spec.sync_requested_at.as_ref(), backup.status.last_synced_at.as_ref()) {
             return Ok(());

@@ -183,10 +183,11 @@ impl BackupBackingImageController {
         let began = clock::now();
         let image = datastore.backing_image_of(backup).to_owned();
         let is_to_be_made = backup.status.last_synced_at.is_none() && backup.spec.user_created;
-        if is_to_be_made && !backup.status.state.is_final() {
-            if !self.advance_upload(backup, &image, target, &began).await? {
-                return Ok(());
-            }
+        if is_to_be_made
+            && !backup.status.state.is_final()
+            && !self.advance_upload(backup, &image, target, &began).await?
+        {
+            return Ok(());
         }
         if !clock::sync_is_due(backup.spec.sync_requested_at.as_ref(), backup.status.last_synced_at.as_ref()) {
             return Ok(());

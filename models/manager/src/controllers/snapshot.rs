@@ -40,10 +40,12 @@ pub fn start(manager: &Arc<Manager>) {
     datastore.engines.informer().add_handler_with_resync(Duration::ZERO, on_engine(manager, &queue));
     let (of, to) = (manager.clone(), queue.clone());
     let on_volume = move |event: Event<Volume>| match &event {
-        Event::Updated { old, new } if of.datastore.release().at_least(Release::V1_9_2) => {
-            if new.metadata.deletion_timestamp.is_none() && old.status.owner_id != new.status.owner_id {
-                queue_with_ticket(&of.datastore, &to, name(&new.metadata));
-            }
+        Event::Updated { old, new }
+            if of.datastore.release().at_least(Release::V1_9_2)
+                && new.metadata.deletion_timestamp.is_none()
+                && old.status.owner_id != new.status.owner_id =>
+        {
+            queue_with_ticket(&of.datastore, &to, name(&new.metadata));
         }
         Event::Deleted { object, .. } if object.metadata.deletion_timestamp.is_some() => {
             for snapshot in of.datastore.snapshots_of_volume(name(&object.metadata)).keys() {

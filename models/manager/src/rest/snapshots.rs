@@ -84,7 +84,6 @@ impl Rest {
                 volume: volume.to_owned(),
                 create_snapshot: true,
                 labels: input.labels.map(Into::into).unwrap_or_default(),
-                ..SnapshotSpec::default()
             },
             ..Snapshot::default()
         };

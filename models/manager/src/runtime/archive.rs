@@ -153,8 +153,11 @@ impl Fields {
     }
 }
 
-/// The entries of an archive in its order; folders have no content.
-fn read(bytes: &[u8]) -> Result<Vec<(String, Option<Vec<u8>>)>, ArchiveError> {
+/// A path with its content; a folder has none.
+type Entry = (String, Option<Vec<u8>>);
+
+/// The entries of an archive in its order.
+fn read(bytes: &[u8]) -> Result<Vec<Entry>, ArchiveError> {
     let last = bytes.len().checked_sub(END_LENGTH).ok_or_else(|| ArchiveError::invalid("it is too short"))?;
     let end = (0..=last).rev().take(1 << 16).find(|start| long(bytes, *start).is_ok_and(|word| word == END));
     let end = end.ok_or_else(|| ArchiveError::invalid("it has no end"))?;

@@ -104,6 +104,8 @@ mod tests {
         let few = [
             "nodes",
             "settings",
+            "backingimages",
+            "systemrestores",
             "volumes",
             "snapshots",
             "systembackups",

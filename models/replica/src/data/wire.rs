@@ -130,7 +130,7 @@ impl<R: AsyncRead + Unpin> MessageReader<R> {
     async fn fill(&mut self, length: usize) -> Result<(), WireError> {
         while self.buffer.len() < length {
             // As it comes, however much was announced.
-            self.buffer.reserve((length - self.buffer.len()).min(CHUNK_BYTES).max(CHUNK_BYTES / 2));
+            self.buffer.reserve((length - self.buffer.len()).clamp(CHUNK_BYTES / 2, CHUNK_BYTES));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(if self.buffer.is_empty() { WireError::End } else { WireError::Cut });
             }

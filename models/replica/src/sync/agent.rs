@@ -20,7 +20,7 @@ pub(crate) enum Progress {
     /// Nothing was ever begun.
     #[default]
     None,
-    InProgress,
+    Running,
     Complete,
     Error,
 }
@@ -29,7 +29,7 @@ impl Progress {
     pub fn as_str(self) -> &'static str {
         match self {
             Progress::None => "",
-            Progress::InProgress => "in_progress",
+            Progress::Running => "in_progress",
             Progress::Complete => "complete",
             Progress::Error => "error",
         }

@@ -140,7 +140,7 @@ impl SnapshotReader for Reader {
         status.state = match () {
             () if status.percent == 100 => Progress::Complete,
             () if !status.error.is_empty() => Progress::Error,
-            () => Progress::InProgress,
+            () => Progress::Running,
         };
     }
 }
@@ -207,7 +207,7 @@ impl Agent {
             name => name.to_owned(),
         };
         let snapshot = request.snapshot_file_name.clone();
-        let status = BackupStatus { state: Progress::InProgress, snapshot, ..BackupStatus::default() };
+        let status = BackupStatus { state: Progress::Running, snapshot, ..BackupStatus::default() };
         let status = Arc::new(Mutex::new(status));
         lock(&self.0.statuses.backups).add(&name, Arc::clone(&status));
         let (directory, size) = (self.directory().clone(), volume.size);

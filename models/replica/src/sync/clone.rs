@@ -70,7 +70,7 @@ impl Agent {
         let files = &request.sync_file_info_list;
         let bytes: u64 = files.iter().map(|file| u64::try_from(file.actual_size).unwrap_or_default()).sum();
         let mut status = TaskStatus {
-            state: Progress::InProgress,
+            state: Progress::Running,
             from_address: request.from_address.clone(),
             done: 1,
             total: bytes + 1,
@@ -155,7 +155,7 @@ impl Agent {
         }
         running.cloning = true;
         *status = TaskStatus {
-            state: Progress::InProgress,
+            state: Progress::Running,
             from_address: request.from_address.clone(),
             snapshot: request.snapshot_file_name.clone(),
             total: size.max(1),

@@ -43,17 +43,17 @@ impl Agent {
     /// Begins to hash a snapshot, unless that is under way.
     pub(crate) fn start_hash(&self, snapshot: String, again: bool) {
         let mut jobs = lock(&self.0.statuses.hashes);
-        if jobs.find(&snapshot).is_some_and(|job| lock(&job.status).state == Progress::InProgress) {
+        if jobs.find(&snapshot).is_some_and(|job| lock(&job.status).state == Progress::Running) {
             tracing::error!(snapshot, "the snapshot is being hashed already");
             return;
         }
         jobs.0.retain(|job| job.snapshot != snapshot);
         if jobs.0.len() >= JOBS
-            && let Some(oldest) = jobs.0.iter().position(|job| lock(&job.status).state != Progress::InProgress)
+            && let Some(oldest) = jobs.0.iter().position(|job| lock(&job.status).state != Progress::Running)
         {
             jobs.0.remove(oldest);
         }
-        let status = Arc::new(Mutex::new(HashStatus { state: Progress::InProgress, ..HashStatus::default() }));
+        let status = Arc::new(Mutex::new(HashStatus { state: Progress::Running, ..HashStatus::default() }));
         let (agent, name, shared) = (self.clone(), snapshot.clone(), Arc::clone(&status));
         let task = host::spawn(async move {
             let result = agent.hash(&name, again).await;
@@ -96,7 +96,7 @@ impl Agent {
         let jobs = lock(&self.0.statuses.hashes);
         let Some(job) = jobs.find(snapshot) else { return };
         let mut status = lock(&job.status);
-        if status.state == Progress::InProgress {
+        if status.state == Progress::Running {
             status.state = Progress::Error;
             status.error = "context canceled".to_owned();
             if let Some(task) = &job.task {

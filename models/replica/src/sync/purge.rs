@@ -40,7 +40,7 @@ impl Agent {
             return Err("replica is already purging snapshots".to_owned());
         }
         running.purging = true;
-        *lock(&self.0.statuses.purge) = TaskStatus { state: Progress::InProgress, ..TaskStatus::default() };
+        *lock(&self.0.statuses.purge) = TaskStatus { state: Progress::Running, ..TaskStatus::default() };
         drop(running);
         let agent = self.clone();
         host::spawn(async move {

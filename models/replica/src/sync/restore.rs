@@ -162,7 +162,7 @@ impl Agent {
         let disk = request.snapshot_disk_name.clone();
         let mut status = RestoreStatus {
             url: request.backup.clone(),
-            state: Progress::InProgress,
+            state: Progress::Running,
             disk: disk.clone(),
             restoring: name.to_owned(),
             ..RestoreStatus::default()

@@ -85,7 +85,12 @@ impl BackingImageController {
             // Eight characters of a random UUID (`util.RandomID`).
             image.status.uuid = datastore.random_digits(8);
             image = match datastore.backing_images.update_status(&image).await {
-                Err(error) if error.is_conflict() => return Ok(self.queue.add(image_name)),
+                Err(error) if error.is_conflict() => {
+                    return {
+                        self.queue.add(image_name);
+                        Ok(())
+                    };
+                }
                 updated => updated?,
             };
             let message = format!("Initialized UUID to {}", image.status.uuid);

@@ -249,7 +249,7 @@ fn images(builds: &[Build]) -> Images {
     let quick = |image: Image| image.pull_latency(Latency::fixed(Duration::from_millis(500)));
     let manager = |tag: &str| {
         let build = Build::parse_tag(tag).expect("a tag of ours");
-        program(move || longhorn_manager::main_of(build.clone()))
+        program(move || longhorn_manager::main(build.clone()))
     };
     let manager = Image::new("/usr/local/sbin/longhorn-manager", manager);
     let manager = builds.iter().fold(manager, |manager, build| {

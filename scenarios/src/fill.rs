@@ -1,10 +1,17 @@
 //! Fills a store with backups, as another installation of Longhorn would have left them: real locks, real blocks, real configurations.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use corral_world::Stage;
 use futures_util::future::{BoxFuture, FutureExt};
+use host::time::{Instant, sleep};
 use longhorn_backupstore::config::{Labels, VolumeConfig};
-use longhorn_backupstore::{BackupRequest, BackupStatus, Backupstore, Extent, Result, SnapshotReader};
+use longhorn_backupstore::{
+    BackupRequest, BackupStatus, Backupstore, Behaviour, Context, Extent, Result, SnapshotReader,
+};
+
+use crate::store;
 
 /// Backups of a volume are made of blocks of this size.
 const BLOCK_BYTES: i64 = 2 << 20;
@@ -60,11 +67,32 @@ impl SnapshotReader for Synthetic {
     fn status(&self, _status: BackupStatus) {}
 }
 
-/// Makes so many backups of a volume, one after another, each of them a full path through the store.
+/// How long the store may take to come up, and how often it is tried.
+const READY_LIMIT: Duration = Duration::from_secs(600);
+const TRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Makes so many backups of a volume in the cluster's store, as soon as that answers. Each of them rewrites so many blocks.
 ///
-/// # Errors
-/// The store refused something.
-pub async fn fill(store: &Backupstore, volume: &str, names: &[String], changed_blocks: u32) -> Result<()> {
+/// # Panics
+/// The store does not come up, or takes no backups: a set-up of ours is wrong.
+pub async fn fill_store(stage: &Stage, volume: &str, backups: u32, changed_blocks: u32) {
+    let context = Context::new(Behaviour { lock_wait: Duration::ZERO, ..Behaviour::default() });
+    let began = Instant::now();
+    let store = loop {
+        match Backupstore::open(store::TARGET, &store::credentials(), &context).await {
+            Ok(store) => break store,
+            Err(error) => assert!(began.elapsed() < READY_LIMIT, "the store does not come up: {error}"),
+        }
+        sleep(TRY_INTERVAL).await;
+    };
+    let mut random = stage.stream(&format!("fill/{volume}"));
+    let names: Vec<String> = (0..backups).map(|_| longhorn_api::names::backup(&random.hex(16))).collect();
+    make_backups(&store, volume, &names, changed_blocks).await.expect("an empty store takes backups");
+    stage.step(&format!("fill store: {volume}"), &format!("{backups} backups"));
+}
+
+/// Backups, one after another, each of them a full path through the store.
+async fn make_backups(store: &Backupstore, volume: &str, names: &[String], changed_blocks: u32) -> Result<()> {
     let reader = Arc::new(Synthetic {
         volume: corral_core::journal::content_hash(volume.as_bytes()),
         changed_blocks: changed_blocks.into(),
