@@ -333,11 +333,11 @@ mod tests {
         let mut volume = volume(VolumeState::Attached);
         volume.spec.node_id = "n1".to_owned();
         let api = ("", AttacherType::LonghornApi, "n1", "true");
-        assert!(should_detach(&attachment(&[api.clone()]), &volume, Release::V1_9_2), "it has a frontend");
+        assert!(should_detach(&attachment(std::slice::from_ref(&api)), &volume, Release::V1_9_2), "it has a frontend");
         volume.spec.disable_frontend = true;
         assert!(!should_detach(&attachment(&[api]), &volume, Release::V1_9_2));
         let backup = ("b", AttacherType::BackupController, "n1", "any");
-        assert!(!should_detach(&attachment(&[backup.clone()]), &volume, Release::V1_9_2));
+        assert!(!should_detach(&attachment(std::slice::from_ref(&backup)), &volume, Release::V1_9_2));
         let elsewhere = ("", AttacherType::LonghornApi, "n2", "false");
         assert!(should_detach(&attachment(&[backup, elsewhere]), &volume, Release::V1_9_2), "a workload goes first");
     }

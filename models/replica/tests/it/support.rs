@@ -34,6 +34,9 @@ fn archive(path: &str) -> BTreeMap<String, Vec<u8>> {
     files
 }
 
+/// Name, size, and ranges of blocks with data of a disk.
+pub type ImageFile = (String, u64, Vec<(u64, u64)>);
+
 /// The volume's content at two snapshots, the head's sectors, and the real replicas' files.
 pub struct Golden {
     pub files: BTreeMap<String, Vec<u8>>,
@@ -65,8 +68,8 @@ impl Golden {
         String::from_utf8(self.files[&format!("{directory}/{file}")].clone()).expect("text")
     }
 
-    /// The disks of a directory: name, size, ranges of blocks with data.
-    pub fn images(&self, directory: &str) -> Vec<(String, u64, Vec<(u64, u64)>)> {
+    /// The disks of a directory.
+    pub fn images(&self, directory: &str) -> Vec<ImageFile> {
         let list = self.text(directory, "images");
         let images = list.lines().map(|line| {
             let mut words = line.split_whitespace();
