@@ -1,6 +1,6 @@
 //! A v1 replica: its directory to the byte, and the process that serves it.
 //!
-//! [`format`] is the directory and the operations on it, [`Server`] the replica as one engine uses it, [`data`] the
+//! [`mod@format`] is the directory and the operations on it, [`Server`] the replica as one engine uses it, [`data`] the
 //! connection for reads and writes, [`Process`] the whole process with its three ports, [`ReplicaClient`] its client.
 
 mod client;

@@ -167,6 +167,7 @@ impl Default for StartLatency {
 }
 
 /// What a program that is not there gives.
+#[cfg(madsim)]
 pub(crate) fn not_found(program: &str) -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, format!("{program}: no such file or directory"))
 }
