@@ -10,6 +10,7 @@ use longhorn_api::defects::{Defect, TABLE};
 use longhorn_api::releases::{Release, ReleaseLine};
 
 use crate::backup_cleanup::BackupCleanup;
+use crate::system_restore::SystemRestore;
 use crate::upgrade::Upgrade;
 use crate::v2_disable_enable::V2DisableEnable;
 
@@ -22,7 +23,7 @@ pub fn catalogue() -> &'static dyn Catalogue {
 
 impl Catalogue for Longhorn {
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
-        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable), Arc::new(Upgrade)]
+        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable), Arc::new(Upgrade), Arc::new(SystemRestore)]
     }
 
     fn check_arm(&self, arm: &Arm) -> Result<(), String> {

@@ -6,6 +6,7 @@ use corral_cluster::{Image, Images};
 use corral_core::World;
 use host::process::{Executables, executable_file, program};
 use longhorn_api::Build;
+use longhorn_backing_image_manager::BackingImageManager;
 use longhorn_engine::Engine;
 
 use crate::install::repository;
@@ -14,7 +15,7 @@ use crate::shell;
 /// Where an engine image has its binary.
 const ENGINE_BINARY: &str = "/usr/local/bin/longhorn";
 
-/// The images of every build; engines wait so long for others' locks in a backup store, if it is said.
+/// The images of every build; engines and backing image managers wait so long for others' locks in a backup store, if it is said.
 pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
     let executables = Executables::of(world);
     let engine = move |tag: &str| {
@@ -48,6 +49,13 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
         let build = build_of(tag);
         program(move || longhorn_instance_manager::main(build.clone()))
     };
+    let backing_image_manager = move |tag: &str| {
+        let mut own = BackingImageManager::of(build_of(tag));
+        if let Some(lock_wait) = lock_wait {
+            own.behaviour.lock_wait = lock_wait;
+        }
+        program(move || longhorn_backing_image_manager::main(own.clone()))
+    };
     Images::new()
         .with(repository::MANAGER, Image::new("/usr/local/sbin/longhorn-manager", manager))
         .with(
@@ -60,6 +68,10 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
                 .program("/bin/sh", shell)
                 // It disconnects initiators of the second data engine from their targets; here they end with their pod.
                 .program("/usr/local/bin/instance-manager-v2-prestop", |_| program(|| std::future::ready(0))),
+        )
+        .with(
+            repository::BACKING_IMAGE_MANAGER,
+            Image::new("/usr/local/bin/backing-image-manager", backing_image_manager),
         )
         .with(repository::SHARE_MANAGER, Image::new("/longhorn-share-manager", shell).program("/bin/sh", shell))
 }

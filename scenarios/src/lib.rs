@@ -7,8 +7,11 @@ mod fill;
 pub mod images;
 pub mod install;
 pub mod oracles;
+mod player;
 pub mod shell;
 pub mod store;
+pub mod system_restore;
+mod tables;
 pub mod upgrade;
 pub mod v2_disable_enable;
 

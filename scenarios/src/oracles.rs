@@ -7,9 +7,11 @@ mod clients;
 mod deletion;
 mod upgrade;
 mod v2_engine;
+mod volumes;
 
 pub use backups::NoBackupOutlivesItsVolumeAndRemote;
-pub use clients::ClientMeetsNoUnexpectedError;
+pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
+pub use volumes::RestoredVolumesHoldTheirData;

@@ -4,7 +4,6 @@
 //! the volume of no name, which is an error and no "not found", and each manager of the new release ends with it. Nothing in here makes such a
 //! Backup: a store that answers with errors for a while, or slowly, does.
 
-mod cluster;
 mod plan;
 mod play;
 
@@ -13,7 +12,7 @@ use std::sync::Arc;
 use corral_core::journal::{Event, Record};
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
 
-use crate::oracles::{BackupsBelongToATarget, NothingIsDeletingForEver, UpgradesEnd};
+use crate::oracles::{BackupsBelongToATarget, ClientsAreServed, NothingIsDeletingForEver, UpgradesEnd};
 
 /// The step in which the client notes how many Backups nobody has read when it upgrades.
 const UNREAD: &str = "backups without a volume's name at the upgrade";
@@ -47,7 +46,7 @@ impl Scenario for Upgrade {
     }
 
     fn ground(&self, plan: &Plan, _arm: &Arm) -> Ground {
-        cluster::ground(plan)
+        plan::read(plan).expect("checked before the run").0.ground_with_store()
     }
 
     fn machines(&self, plan: &Plan) -> Vec<String> {
@@ -55,7 +54,12 @@ impl Scenario for Upgrade {
     }
 
     fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        vec![Box::new(UpgradesEnd), Box::new(BackupsBelongToATarget), Box::new(NothingIsDeletingForEver)]
+        vec![
+            Box::new(UpgradesEnd),
+            Box::new(BackupsBelongToATarget),
+            Box::new(ClientsAreServed),
+            Box::new(NothingIsDeletingForEver),
+        ]
     }
 
     fn probes(&self) -> Vec<Probe> {

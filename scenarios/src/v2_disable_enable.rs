@@ -15,7 +15,7 @@ use corral_core::Nanos;
 use corral_core::journal::{Event, Record};
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
 
-use crate::oracles::{NothingIsDeletingForEver, V2InstanceManagersAreUsable};
+use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, V2InstanceManagersAreUsable};
 
 /// The scenario.
 pub struct V2DisableEnable;
@@ -50,7 +50,7 @@ impl Scenario for V2DisableEnable {
     }
 
     fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        vec![Box::new(NothingIsDeletingForEver), Box::new(V2InstanceManagersAreUsable)]
+        vec![Box::new(NothingIsDeletingForEver), Box::new(V2InstanceManagersAreUsable), Box::new(ClientsAreServed)]
     }
 
     fn probes(&self) -> Vec<Probe> {

@@ -163,3 +163,8 @@ fn v2_disable_enable() {
 fn upgrade() {
     run("upgrade", "upgrade");
 }
+
+#[test]
+fn system_restore() {
+    run("system-restore", "system_restore");
+}

@@ -1,5 +1,6 @@
 //! `corral fuzz`: many seeds, with progress, and a seed file for each kind of failure.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -159,8 +160,16 @@ fn prepare(out: &Path) -> Result<(), Refused> {
 }
 
 fn write_seed_files(out: &Path, summary: &Summary, arm: &Arm) -> Result<(), Refused> {
+    let mut written = BTreeSet::new();
     for (index, group) in summary.groups.iter().enumerate() {
-        let Some((name, seed)) = group.seeds.first() else { continue };
+        let Some(run @ (name, seed)) = group.seeds.first() else { continue };
+        // What else this run showed goes along; a run that shows several signatures is one file.
+        let others =
+            summary.groups.iter().filter(|other| other.signature != group.signature && other.seeds.contains(run));
+        let along = others.map(|other| other.signature.clone()).collect();
+        if !written.insert(run) {
+            continue;
+        }
         let plan = catalogue().scenario(name)?.expand(*seed, arm)?;
         let file = SeedFile {
             version: 1,
@@ -172,7 +181,7 @@ fn write_seed_files(out: &Path, summary: &Summary, arm: &Arm) -> Result<(), Refu
             fails: vec![arm.clone()],
             passes: Vec::new(),
             reached: Vec::new(),
-            expect: Expectation { oracle: group.oracle.clone(), signature: group.signature.clone(), along: Vec::new() },
+            expect: Expectation { oracle: group.oracle.clone(), signature: group.signature.clone(), along },
             cluster: plan.cluster,
             steps: plan.steps,
             faults: plan.faults,

@@ -14,3 +14,12 @@ impl Oracle for ClientMeetsNoUnexpectedError {
         CLIENT_ORACLE
     }
 }
+
+/// What a client asked for, and waited for longer than anything takes, comes about. The client is the judge here too.
+pub struct ClientsAreServed;
+
+impl Oracle for ClientsAreServed {
+    fn name(&self) -> &'static str {
+        "clients-are-served"
+    }
+}

@@ -9,35 +9,7 @@ use longhorn_api::{Build, Release};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::selection;
-
-/// What the cluster is like.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ClusterTable {
-    /// Machines that run managers.
-    pub machines: u32,
-    /// Latency of the network between machines, in percent of a quiet one.
-    #[serde(default = "normal")]
-    pub network_percent: u64,
-    /// Time the API server takes for a request, in percent of an idle one.
-    #[serde(default = "idle")]
-    pub api_percent: u32,
-}
-
-fn normal() -> u64 {
-    100
-}
-
-fn idle() -> u32 {
-    100
-}
-
-impl ClusterTable {
-    /// Names of its worker machines.
-    pub fn workers(&self) -> Vec<String> {
-        (1..=self.machines).map(|number| format!("worker-{number}")).collect()
-    }
-}
+use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, number};
 
 /// One thing that the client does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,18 +44,8 @@ pub const PARAMETERS: &[Parameter] = &[
     Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
     Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8", in_plan: true },
     Parameter { key: "backups", default: "1 to 6", about: "backups of each volume, 1 to 100", in_plan: true },
-    Parameter {
-        key: "network-percent",
-        default: "50 to 400",
-        about: "network latency in percent of a quiet one",
-        in_plan: true,
-    },
-    Parameter {
-        key: "api-percent",
-        default: "50 to 400",
-        about: "API server's time for a request in percent of an idle one",
-        in_plan: true,
-    },
+    NETWORK_PERCENT,
+    API_PERCENT,
     Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10", in_plan: true },
 ];
 
@@ -107,12 +69,6 @@ pub fn builds(arm: &Arm) -> Result<(Build, Build), String> {
     Ok((from, selection.longhorn().map_err(text)?))
 }
 
-fn number(arm: &Arm, key: &str, low: u64, high: u64, draw: u64) -> Result<u64, String> {
-    let Some(text) = arm.set.get(key) else { return Ok(draw) };
-    let parsed = text.parse().ok().filter(|value| (low..=high).contains(value));
-    parsed.ok_or_else(|| format!("--set {key}={text}: allowed is a whole number from {low} to {high}"))
-}
-
 /// The plan that a seed stands for.
 ///
 /// # Errors
@@ -120,33 +76,23 @@ fn number(arm: &Arm, key: &str, low: u64, high: u64, draw: u64) -> Result<u64, S
 pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     builds(arm)?;
     let mut random = Stream::new(seed, "plan");
-    let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
-    let (network, api, machines) = (scale(&mut random), scale(&mut random), random.between(1, 3));
+    let cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
     let (volumes, backups) = (random.between(1, 2), random.between(1, 6));
     let pause = random.duration(Duration::ZERO, Duration::from_secs(30));
-    let cluster = ClusterTable {
-        machines: number(arm, "machines", 1, 5, machines)? as u32,
-        network_percent: number(arm, "network-percent", 1, 100_000, network)?,
-        api_percent: number(arm, "api-percent", 1, 100_000, api)? as u32,
-    };
-    let volumes = number(arm, "volumes", 1, 8, volumes)?;
-    let backups = number(arm, "backups", 1, 100, backups)? as u32;
+    let volumes = number(arm, "volumes", 1..=8, volumes)?;
+    let backups = number(arm, "backups", 1..=100, backups)? as u32;
     let filled = (1..=volumes).map(|volume| Action::FillStore { volume: format!("vol-{volume}"), backups });
-    let steps = filled.chain([
-        Action::SetBackupTarget {},
-        Action::AwaitBackups { count: 1 },
-        Action::Wait { lasts: pause },
-        Action::Upgrade {},
-    ]);
+    let steps: Vec<Action> = filled
+        .chain([
+            Action::SetBackupTarget {},
+            Action::AwaitBackups { count: 1 },
+            Action::Wait { lasts: pause },
+            Action::Upgrade {},
+        ])
+        .collect();
     let count = random.below(3);
-    let faults = (0..number(arm, "faults", 0, 10, count)?).map(|_| fault(&mut random)).collect();
-    Ok(Plan {
-        cluster: toml::Table::try_from(&cluster).expect("a table of numbers"),
-        steps: steps
-            .map(|action| corral_world::Step { action: toml::Value::try_from(&action).expect("a table") })
-            .collect(),
-        faults,
-    })
+    let faults = (0..number(arm, "faults", 0..=10, count)?).map(|_| fault(&mut random)).collect();
+    Ok(tables::plan(&cluster, &steps, faults))
 }
 
 /// A fault between the listing of a store and the reading of what was listed, which an upgrade has to live through.
@@ -176,31 +122,16 @@ fn fault(random: &mut Stream) -> PlannedFault {
 /// # Errors
 /// What is wrong in them, and what is allowed.
 pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
-    let cluster: ClusterTable = if plan.cluster.is_empty() {
-        ClusterTable { machines: 1, network_percent: 100, api_percent: 100 }
-    } else {
-        let read: Result<ClusterTable, toml::de::Error> = plan.cluster.clone().try_into();
-        read.map_err(|error| format!("[cluster]: {}", error.message().trim()))?
-    };
-    if !(1..=5).contains(&cluster.machines) {
-        return Err(format!("[cluster]: machines = {}; allowed are 1 to 5", cluster.machines));
-    }
-    let mut actions = Vec::new();
-    let mut is_filling = true;
-    for (index, step) in plan.steps.iter().enumerate() {
-        let action: Result<Action, toml::de::Error> = step.action.clone().try_into();
-        let action = action.map_err(|error| format!("[[step]] {}: {}", index + 1, error.message().trim()))?;
-        if let Action::FillStore { backups, .. } = &action {
-            if !(1..=100).contains(backups) {
-                return Err(format!("[[step]] {}: backups = {backups}; allowed are 1 to 100", index + 1));
-            }
-            if !is_filling {
-                return Err(format!("[[step]] {}: the store is filled before the workload begins", index + 1));
-            }
-        } else {
-            is_filling = false;
+    let cluster = ClusterTable::read(plan, 1, 1..=5)?;
+    let actions = tables::actions(plan, |action| match action {
+        Action::FillStore { backups, .. } if !(1..=100).contains(backups) => {
+            Err(format!("backups = {backups}; allowed are 1 to 100"))
         }
-        actions.push(action);
+        _ => Ok(()),
+    })?;
+    let fills = |action: &Action| matches!(action, Action::FillStore { .. });
+    if let Some(late) = (1..actions.len()).find(|step| fills(&actions[*step]) && !fills(&actions[step - 1])) {
+        return Err(format!("[[step]] {}: the store is filled before the workload begins", late + 1));
     }
     Ok((cluster, actions))
 }

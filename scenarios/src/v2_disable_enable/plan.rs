@@ -3,38 +3,11 @@
 use std::time::Duration;
 
 use corral_core::random::Stream;
-use corral_world::text::{self, duration};
+use corral_world::text::duration;
 use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Trigger};
 use serde::{Deserialize, Serialize};
 
-/// What the cluster is like.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct ClusterTable {
-    /// Machines; the client is on the first.
-    pub machines: u32,
-    /// Latency of the network between machines, in percent of a quiet one.
-    #[serde(default = "normal")]
-    pub network_percent: u64,
-    /// Time the API server takes for a request, in percent of an idle one.
-    #[serde(default = "idle")]
-    pub api_percent: u32,
-}
-
-fn normal() -> u64 {
-    100
-}
-
-fn idle() -> u32 {
-    100
-}
-
-impl ClusterTable {
-    /// Names of its worker machines.
-    pub fn workers(&self) -> Vec<String> {
-        (1..=self.machines).map(|number| format!("worker-{number}")).collect()
-    }
-}
+use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, flag, length};
 
 /// One thing that the client does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,35 +68,9 @@ pub const PARAMETERS: &[Parameter] = &[
     },
     Parameter { key: "off", default: "150s to 400s", about: "how long the machine is off", in_plan: true },
     Parameter { key: "pause", default: "5s to 90s", about: "how long the second data engine stays off", in_plan: true },
-    Parameter {
-        key: "network-percent",
-        default: "50 to 400",
-        about: "network latency in percent of a quiet one",
-        in_plan: true,
-    },
-    Parameter {
-        key: "api-percent",
-        default: "50 to 400",
-        about: "API server's time for a request in percent of an idle one",
-        in_plan: true,
-    },
+    NETWORK_PERCENT,
+    API_PERCENT,
 ];
-
-fn number(arm: &Arm, key: &str, low: u64, high: u64, draw: u64) -> Result<u64, String> {
-    let Some(text) = arm.set.get(key) else { return Ok(draw) };
-    let parsed = text.parse().ok().filter(|value| (low..=high).contains(value));
-    parsed.ok_or_else(|| format!("--set {key}={text}: allowed is a whole number from {low} to {high}"))
-}
-
-fn flag(arm: &Arm, key: &str, draw: bool) -> Result<bool, String> {
-    let Some(text) = arm.set.get(key) else { return Ok(draw) };
-    text.parse().map_err(|_| format!("--set {key}={text}: allowed are true and false"))
-}
-
-fn length(arm: &Arm, key: &str, draw: Duration) -> Result<Duration, String> {
-    let Some(text) = arm.set.get(key) else { return Ok(draw) };
-    text::parse_duration(text).map_err(|error| format!("--set {key}: {error}"))
-}
 
 /// The plan that a seed stands for.
 ///
@@ -131,16 +78,10 @@ fn length(arm: &Arm, key: &str, draw: Duration) -> Result<Duration, String> {
 /// A parameter's value is impossible.
 pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let mut random = Stream::new(seed, "plan");
-    let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
-    let (network, api, machines) = (scale(&mut random), scale(&mut random), random.between(2, 3));
+    let cluster = ClusterTable::draw(&mut random, arm, 2..=3, 2..=5)?;
     let v1 = random.between(0, 2) == 0;
     let seconds = |random: &mut Stream, low, high| random.duration(Duration::from_secs(low), Duration::from_secs(high));
     let (off, pause) = (seconds(&mut random, 150, 400), seconds(&mut random, 5, 90));
-    let cluster = ClusterTable {
-        machines: number(arm, "machines", 2, 5, machines)? as u32,
-        network_percent: number(arm, "network-percent", 1, 100_000, network)?,
-        api_percent: number(arm, "api-percent", 1, 100_000, api)? as u32,
-    };
     let workers = cluster.workers();
     let lost = random.pick(&workers[1..]).expect("at least two").clone();
     let (off, pause) = (length(arm, "off", off)?, length(arm, "pause", pause)?);
@@ -156,14 +97,7 @@ pub fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         after: seconds(&mut random, 60, 90),
         fault: Fault::PowerOff { lasts: off, machine: lost },
     }];
-    Ok(Plan {
-        cluster: toml::Table::try_from(&cluster).expect("a table of numbers"),
-        steps: steps
-            .iter()
-            .map(|action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") })
-            .collect(),
-        faults,
-    })
+    Ok(tables::plan(&cluster, &steps, faults))
 }
 
 fn steps(v1: bool, machines: u32, lost: &str, pause: Duration, lost_before: bool) -> Vec<Action> {
@@ -193,26 +127,10 @@ fn steps(v1: bool, machines: u32, lost: &str, pause: Duration, lost_before: bool
 /// # Errors
 /// What is wrong in them, and what is allowed.
 pub fn read(plan: &Plan) -> Result<(ClusterTable, Vec<Action>), String> {
-    let cluster: ClusterTable = if plan.cluster.is_empty() {
-        ClusterTable { machines: 3, network_percent: 100, api_percent: 100 }
-    } else {
-        let read: Result<ClusterTable, toml::de::Error> = plan.cluster.clone().try_into();
-        read.map_err(|error| format!("[cluster]: {}", error.message().trim()))?
-    };
-    if !(2..=5).contains(&cluster.machines) {
-        return Err(format!("[cluster]: machines = {}; allowed are 2 to 5", cluster.machines));
-    }
-    let mut actions = Vec::new();
-    for (index, step) in plan.steps.iter().enumerate() {
-        let action: Result<Action, toml::de::Error> = step.action.clone().try_into();
-        let action = action.map_err(|error| format!("[[step]] {}: {}", index + 1, error.message().trim()))?;
-        if let Action::CreateVolume { machine, .. } | Action::AwaitNode { machine, .. } = &action
-            && !cluster.workers().contains(machine)
-        {
-            let known = cluster.workers().join(", ");
-            return Err(format!("[[step]] {}: machine = {machine:?}; allowed are {known}", index + 1));
-        }
-        actions.push(action);
-    }
+    let cluster = ClusterTable::read(plan, 3, 2..=5)?;
+    let actions = tables::actions(plan, |action| match action {
+        Action::CreateVolume { machine, .. } | Action::AwaitNode { machine, .. } => cluster.check_machine(machine),
+        _ => Ok(()),
+    })?;
     Ok((cluster, actions))
 }

@@ -200,7 +200,17 @@ impl Rollout {
                 continue;
             }
             self.mark_as(&mut existing, &source.address, is_changed);
-            api.update(&object(existing)?).await?;
+            if plain.kind == "Setting" {
+                // Once past the check for read-only settings, as `Datastore::update_setting` does.
+                existing["metadata"]["annotations"][labels::UPDATE_SETTING_FROM_LONGHORN] = "".into();
+                let mut updated = api.update(&object(existing)?).await?;
+                if let Some(annotations) = &mut updated.metadata.annotations {
+                    annotations.remove(labels::UPDATE_SETTING_FROM_LONGHORN);
+                }
+                api.update(&updated).await?;
+            } else {
+                api.update(&object(existing)?).await?;
+            }
         }
         Ok(())
     }
