@@ -164,5 +164,5 @@ fn upgrade() {
     run("upgrade", "upgrade");
 }
 
-// `system-restore` has no test with fixed seeds yet: in some of them a system backup of the default release never ends, and whether that is
-// Longhorn's (longhorn#12542 looks like it) or ours is not known. Its seed file is replayed above.
+// `system-restore` has no test with fixed seeds yet: in some of them a system backup of the default release never ends, because the Snapshot
+// resource of its Backup was deleted under it; whether that is ours or Longhorn's is not known. Its seed file is replayed above.
