@@ -88,8 +88,3 @@ impl ReplicaClient {
         Ok(self.control().replica_get(()).await?.into_inner().replica.unwrap_or_default())
     }
 }
-
-/// A failed call as Go's error reads: what others match on.
-pub fn rpc_text(status: &Status) -> String {
-    format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
-}

@@ -12,7 +12,7 @@ mod server;
 mod service;
 pub mod sync;
 
-pub use client::{COMMON_TIMEOUT, LONG_TIMEOUT, ReplicaClient, channel, data_address, host_and_port, rpc_text};
+pub use client::{COMMON_TIMEOUT, LONG_TIMEOUT, ReplicaClient, channel, data_address, host_and_port};
 pub use error::{Code, Error, NO_SPACE, Reason, Result, RolledBack, go_text};
 pub use process::{DATA_PORT_OFFSET, Process, SYNC_PORT_OFFSET, listening_address};
 pub use server::{ReplicaState, Server};

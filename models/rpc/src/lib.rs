@@ -9,6 +9,7 @@ mod deadline;
 mod identity;
 mod server;
 mod services;
+mod wording;
 
 pub use channel::{Backoff, Channel, ChannelOptions, HttpKeepalive, ResponseBody};
 pub use deadline::Deadline;
@@ -16,6 +17,7 @@ pub use identity::{Identity, ServerKind};
 pub use server::{Health, Peer, Router, serve, serve_until};
 pub use services::{bimrpc, imrpc, ptypes, spdkrpc};
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
+pub use wording::rpc_text;
 
 /// gRPC's standard health service, package `grpc.health.v1`.
 pub mod health {

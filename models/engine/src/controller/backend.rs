@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use host::JoinHandle;
 use longhorn_replica::data::{DataClient, SharedTimeouts};
-use longhorn_replica::{ReplicaClient, data_address, go_text, rpc_text};
+use longhorn_replica::{ReplicaClient, data_address, go_text};
+use longhorn_rpc::rpc_text;
 use longhorn_rpc::{Identity, Status, ptypes};
 
 /// Time between a good ping and the next one.

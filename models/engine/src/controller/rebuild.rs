@@ -1,7 +1,8 @@
 //! The controller's part in a rebuild (rebuild.go): what a new replica needs, and whether it has it in the end.
 
 use longhorn_replica::format::names::META_SUFFIX;
-use longhorn_replica::{LONG_TIMEOUT, ReplicaClient, rpc_text};
+use longhorn_replica::{LONG_TIMEOUT, ReplicaClient};
+use longhorn_rpc::rpc_text;
 use longhorn_rpc::{Identity, ptypes};
 
 use super::snapshot::disks_and_head;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use longhorn_replica::ReplicaClient;
 use longhorn_replica::format::{MAXIMUM_SNAPSHOTS, names, now};
-use longhorn_replica::{ReplicaClient, rpc_text};
+use longhorn_rpc::rpc_text;
 use longhorn_rpc::{Identity, ptypes};
 
 use super::backend::Backend;

@@ -9,8 +9,9 @@ mod snapshot;
 
 use std::future::Future;
 
-use longhorn_replica::{COMMON_TIMEOUT, ReplicaClient, channel, rpc_text};
+use longhorn_replica::{COMMON_TIMEOUT, ReplicaClient, channel};
 use longhorn_rpc::ptypes::controller_service_client::ControllerServiceClient;
+use longhorn_rpc::rpc_text;
 use longhorn_rpc::{Channel, Identity, Status, ptypes};
 use serde::Serialize;
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longhorn_replica::format::names::HEAD;
-use longhorn_replica::{LONG_TIMEOUT, ReplicaClient, rpc_text};
+use longhorn_replica::{LONG_TIMEOUT, ReplicaClient};
 use longhorn_rpc::ptypes;
+use longhorn_rpc::rpc_text;
 use serde::Serialize;
 
 use super::{ReplicaInfo, Result, Task, replica_failed};

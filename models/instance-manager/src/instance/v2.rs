@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use longhorn_rpc::imrpc as wire;
 use longhorn_rpc::imrpc::{BackendStoreDriver, DataEngine};
+use longhorn_rpc::rpc_text;
 use longhorn_rpc::spdkrpc;
 use longhorn_rpc::spdkrpc::spdk_service_server::SpdkService;
 use tonic::{Request, Response, Status};
@@ -11,7 +12,7 @@ use tonic::{Request, Response, Status};
 use super::{kind, unknown_kind};
 use crate::process::state;
 use crate::spdk::Service;
-use crate::status::{plain, said, wrapped};
+use crate::status::{plain, wrapped};
 
 pub(super) async fn create(spdk: &Service, spec: wire::InstanceSpec) -> Result<wire::InstanceResponse, Status> {
     match spec.r#type.as_str() {
@@ -124,7 +125,7 @@ pub(super) async fn resume(spdk: &Service, name: &str, kind: &str) -> Result<(),
 
 /// The client library puts the same words before the error as the service that uses it.
 fn answered(answer: Result<Response<()>, Status>, why: &str) -> Result<(), Status> {
-    answer.map(drop).map_err(|status| Status::internal(format!("{why}: {why}: {}", said(&status))))
+    answer.map(drop).map_err(|status| Status::internal(format!("{why}: {why}: {}", rpc_text(&status))))
 }
 
 fn must_be_engine(kind: &str, what: &str) -> Result<(), Status> {

@@ -8,12 +8,12 @@ use longhorn_engine::task::{BackupCreateParameters, TaskError};
 use longhorn_replica::ReplicaClient;
 use longhorn_rpc::imrpc as wire;
 use longhorn_rpc::imrpc::ProxyEngineRequest as Engine;
-use longhorn_rpc::{Identity, ptypes};
+use longhorn_rpc::{Identity, ptypes, rpc_text};
 use serde::Serialize;
 use tonic::Status;
 
 use super::tasks_v1::task;
-use crate::status::{plain, said};
+use crate::status::plain;
 
 pub(super) async fn back_up(
     engine: &Engine,
@@ -78,7 +78,7 @@ pub(super) async fn backup_status(
             }
         }
         Err(status) => wire::EngineSnapshotBackupStatusProxyResponse {
-            error: format!("Failed to get backup status on {address} for {backup}: {}", said(&status)),
+            error: format!("Failed to get backup status on {address} for {backup}: {}", rpc_text(&status)),
             replica_address: address,
             ..wire::EngineSnapshotBackupStatusProxyResponse::default()
         },

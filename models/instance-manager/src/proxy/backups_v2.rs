@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use longhorn_rpc::imrpc as wire;
 use longhorn_rpc::imrpc::ProxyEngineRequest as Engine;
-use longhorn_rpc::spdkrpc;
+use longhorn_rpc::{rpc_text, spdkrpc};
 use tonic::Status;
 
 use super::v2::{client, failed};
-use crate::status::said;
 
 pub(super) async fn back_up(
     engine: &Engine,
@@ -84,7 +83,7 @@ pub(super) async fn restore(
             let errors = begun.get_ref().errors.iter().map(|(replica, error)| format!("{replica}: {error}"));
             errors.collect::<Vec<_>>().join("; ").into_bytes()
         }
-        Err(status) => said(&status).into_bytes(),
+        Err(status) => rpc_text(&status).into_bytes(),
     }
 }
 

@@ -3,12 +3,12 @@
 use longhorn_rpc::imrpc as wire;
 use longhorn_rpc::imrpc::ProxyEngineRequest as Engine;
 use longhorn_rpc::spdkrpc::spdk_service_client::SpdkServiceClient;
-use longhorn_rpc::{Channel, ptypes, spdkrpc};
+use longhorn_rpc::{Channel, ptypes, rpc_text, spdkrpc};
 use tonic::Status;
 
 use super::controller_replica;
 use crate::clients;
-use crate::status::{said, wrapped};
+use crate::status::wrapped;
 
 /// The SPDK service that has the engine.
 pub(super) fn client(engine: &Engine) -> Result<SpdkServiceClient<Channel>, Status> {
@@ -20,7 +20,7 @@ pub(super) fn client(engine: &Engine) -> Result<SpdkServiceClient<Channel>, Stat
 
 /// An error of the service as the proxy passes it on.
 pub(super) fn failed(why: impl std::fmt::Display, status: &Status) -> Status {
-    Status::internal(format!("{why}: {}", said(status)))
+    Status::internal(format!("{why}: {}", rpc_text(status)))
 }
 
 pub(super) async fn get(engine: &Engine) -> Result<spdkrpc::Engine, Status> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longhorn_rpc::health::HealthCheckRequest;
 use longhorn_rpc::health::health_client::HealthClient;
-use longhorn_rpc::{Channel, ChannelOptions, Code, Response, Status};
+use longhorn_rpc::{Channel, ChannelOptions, Response, Status};
 
 use crate::runtime::{Error, Result};
 
@@ -26,29 +26,7 @@ pub async fn call<T>(answer: impl Future<Output = Result<Response<T>, Status>>) 
 
 /// A failed call, as grpc-go words it.
 pub fn failure(status: &Status) -> Error {
-    Error::Rpc(format!("rpc error: code = {} desc = {}", code_name(status.code()), status.message()))
-}
-
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "Canceled",
-        Code::Unknown => "Unknown",
-        Code::InvalidArgument => "InvalidArgument",
-        Code::DeadlineExceeded => "DeadlineExceeded",
-        Code::NotFound => "NotFound",
-        Code::AlreadyExists => "AlreadyExists",
-        Code::PermissionDenied => "PermissionDenied",
-        Code::ResourceExhausted => "ResourceExhausted",
-        Code::FailedPrecondition => "FailedPrecondition",
-        Code::Aborted => "Aborted",
-        Code::OutOfRange => "OutOfRange",
-        Code::Unimplemented => "Unimplemented",
-        Code::Internal => "Internal",
-        Code::Unavailable => "Unavailable",
-        Code::DataLoss => "DataLoss",
-        Code::Unauthenticated => "Unauthenticated",
-    }
+    Error::Rpc(longhorn_rpc::rpc_text(status))
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::fs::{self, OpenOptions};
-use longhorn_rpc::{Identity, ptypes};
+use longhorn_rpc::{Identity, ptypes, rpc_text};
 
-use crate::client::{LONG_TIMEOUT, ReplicaClient, host_and_port, rpc_text};
+use crate::client::{LONG_TIMEOUT, ReplicaClient, host_and_port};
 use crate::error::Error;
 use crate::format::names::{META_SUFFIX, snapshot_disk};
 use crate::format::{Replica, now};
