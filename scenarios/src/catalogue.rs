@@ -9,10 +9,7 @@ use longhorn_api::builds::Selection;
 use longhorn_api::defects::{Defect, TABLE};
 use longhorn_api::releases::{Release, ReleaseLine};
 
-use crate::backup_cleanup::BackupCleanup;
-use crate::system_restore::SystemRestore;
-use crate::upgrade::Upgrade;
-use crate::v2_disable_enable::V2DisableEnable;
+use crate::{backup_cleanup, system_restore, upgrade, v2_disable_enable};
 
 struct Longhorn;
 
@@ -23,7 +20,13 @@ pub fn catalogue() -> &'static dyn Catalogue {
 
 impl Catalogue for Longhorn {
     fn scenarios(&self) -> Vec<Arc<dyn Scenario>> {
-        vec![Arc::new(BackupCleanup), Arc::new(V2DisableEnable), Arc::new(Upgrade), Arc::new(SystemRestore)]
+        let all = [
+            backup_cleanup::scenario(),
+            v2_disable_enable::scenario(),
+            upgrade::scenario(),
+            system_restore::scenario(),
+        ];
+        all.into_iter().map(|scenario| Arc::new(scenario) as Arc<dyn Scenario>).collect()
     }
 
     fn check_arm(&self, arm: &Arm) -> Result<(), String> {

@@ -3,69 +3,113 @@
 //! The recorded failure is longhorn#10057: the system backup saves a volume that does not know its last backup yet, and the volume comes back
 //! empty. Nothing in here makes a volume forget its backup: the client writes, asks for a system backup, deletes, restores and reads.
 
-mod plan;
-mod play;
-
-use std::sync::Arc;
+use std::time::Duration;
 
 use corral_core::journal::{Event, Record};
-use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
+use corral_core::random::Stream;
+use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
 
+use crate::clients::pod::MACHINE;
 use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, RestoredVolumesHoldTheirData};
+use crate::scenario::LonghornScenario;
+use crate::steps::{Action, Engine};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, flag, number};
 
 /// The scenario.
-pub struct SystemRestore;
-
-impl Scenario for SystemRestore {
-    fn name(&self) -> &'static str {
-        "system-restore"
+pub fn scenario() -> LonghornScenario {
+    LonghornScenario {
+        name: "system-restore",
+        about: "a volume is written, backed up with the system, deleted, restored with the system and read (longhorn#10057)",
+        machines: 1..=5,
+        upgrades: false,
+        parameters: PARAMETERS,
+        expand,
+        oracles: || {
+            vec![Box::new(RestoredVolumesHoldTheirData), Box::new(ClientsAreServed), Box::new(NothingIsDeletingForEver)]
+        },
+        probes,
     }
+}
 
-    fn about(&self) -> &'static str {
-        "a volume is written, backed up with the system, deleted, restored with the system and read (longhorn#10057)"
-    }
-
-    fn parameters(&self) -> &'static [Parameter] {
-        plan::PARAMETERS
-    }
-
-    fn expand(&self, seed: u64, arm: &Arm) -> Result<Plan, String> {
-        plan::expand(seed, arm)
-    }
-
-    fn check(&self, plan: &Plan) -> Result<(), String> {
-        plan::read(plan).map(|_| ())
-    }
-
-    fn ground(&self, plan: &Plan, _arm: &Arm) -> Ground {
-        plan::read(plan).expect("checked before the run").0.ground_with_store()
-    }
-
-    fn machines(&self, plan: &Plan) -> Vec<String> {
-        plan::read(plan).map(|(cluster, _)| cluster.workers()).unwrap_or_default()
-    }
-
-    fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        vec![Box::new(RestoredVolumesHoldTheirData), Box::new(ClientsAreServed), Box::new(NothingIsDeletingForEver)]
-    }
-
-    fn probes(&self) -> Vec<Probe> {
-        vec![
-            Probe {
-                name: "system-backup-made",
-                about: "a Backup became Completed before a system backup was saved",
-                reached: |_, record| matches!(&record.event, Event::Step { what, .. } if what.starts_with("system backup ")),
+fn probes() -> Vec<Probe> {
+    vec![
+        Probe {
+            name: "system-backup-made",
+            about: "a system backup that the client asked for is ready",
+            reached: |_, record| {
+                matches!(&record.event, Event::Step { what, outcome }
+                if what.starts_with("system backup ") && what.ends_with(" is ready") && *outcome == "yes")
             },
-            Probe {
-                name: "volume-restored",
-                about: "a volume was created after one of its name was deleted",
-                reached: volume_is_back,
-            },
-        ]
-    }
+        },
+        Probe {
+            name: "volume-restored",
+            about: "a volume was created after one of its name was deleted",
+            reached: volume_is_back,
+        },
+    ]
+}
 
-    fn play(&self, stage: Arc<Stage>) -> Play {
-        Box::pin(play::play(stage))
+/// What `--set` may change.
+const PARAMETERS: &[Parameter] = &[
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    Parameter { key: "volumes", default: "1 or 2", about: "volumes, 1 to 4", in_plan: true },
+    Parameter {
+        key: "attached",
+        default: "true",
+        about: "true, or false: volumes are detached when the system is backed up",
+        in_plan: true,
+    },
+    NETWORK_PERCENT,
+    API_PERCENT,
+    FAULTS,
+];
+
+fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
+    let mut random = Stream::new(seed, "plan");
+    let cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
+    let (volumes, pause) = (random.between(1, 2), random.duration(Duration::ZERO, Duration::from_secs(60)));
+    let volumes = number(arm, "volumes", 1..=4, volumes)?;
+    let attached = flag(arm, "attached", true)?;
+    let names: Vec<String> = (1..=volumes).map(|volume| format!("vol-{volume}")).collect();
+    let mut steps = vec![Action::SetBackupTarget {}];
+    for name in &names {
+        let blocks = random.between(1, 4) as u32;
+        steps.extend([
+            Action::CreateVolume { name: name.clone(), replicas: cluster.machines.min(3), data_engine: Engine::V1 },
+            Action::AttachVolume { name: name.clone(), machine: MACHINE.to_owned() },
+            Action::WriteVolume { name: name.clone(), blocks },
+        ]);
+        if !attached {
+            steps.push(Action::DetachVolume { name: name.clone() });
+        }
+    }
+    let backup = || "backup-1".to_owned();
+    steps.extend([Action::Wait { lasts: pause }, Action::SystemBackup { name: backup() }]);
+    steps.extend(names.iter().map(|name| Action::DeleteVolume { name: name.clone() }));
+    steps.push(Action::SystemRestore { name: backup() });
+    steps.extend(names.iter().map(|name| Action::CheckVolume { name: name.clone() }));
+    let faults = tables::faults(&mut random, arm, fault)?;
+    Ok(tables::plan(&cluster, &steps, faults))
+}
+
+/// Slowness and lag between the making of backups and the saving of volumes. What would fail a backup by itself is no draw.
+fn fault(random: &mut Stream) -> PlannedFault {
+    let lasts = random.duration(Duration::from_secs(5), Duration::from_secs(40));
+    let extra = |random: &mut Stream, high| random.duration(Duration::from_millis(5), Duration::from_millis(high));
+    let fault = match random.below(3) {
+        0 => Fault::SlowStore { lasts, per_operation: extra(random, 800) },
+        1 => Fault::SlowApi { lasts, extra: extra(random, 100), client: "longhorn-manager".to_owned() },
+        _ => Fault::WatchLag {
+            lasts,
+            extra: extra(random, 1500),
+            client: "longhorn-manager".to_owned(),
+            resource: String::new(),
+        },
+    };
+    PlannedFault {
+        on: Some(Trigger::on_api(ApiVerb::Create, "SystemBackup", 1)),
+        after: random.duration(Duration::ZERO, Duration::from_secs(10)),
+        fault,
     }
 }
 

@@ -1,25 +1,21 @@
-//! What the plans of several scenarios have in common: the cluster's table, steps as tables, parameters as text.
+//! What the plans of all scenarios have in common beside their steps: the cluster's table, and parameters as text.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use corral_cluster::{ClusterSpec, Images, WorkerSpec};
 use corral_core::random::Stream;
-use corral_core::{Latency, world};
-use corral_net::{LinkProfile, Net};
-use corral_object_store::BucketStore;
-use corral_world::text;
-use corral_world::{Arm, Ground, Parameter, Plan, PlannedFault};
-use serde::de::DeserializeOwned;
+use corral_world::text::{self, duration};
+use corral_world::{Arm, Parameter, Plan, PlannedFault};
 use serde::{Deserialize, Serialize};
 
-use crate::clients::pod::{self, ClientWork};
-use crate::{images, store};
+use crate::steps::Action;
 
+/// The longest time that anything in a plan may take: the bench's idle run is a bit more than a day.
+pub const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest that a store may take for an operation: clients give up after a minute.
+const SLOWEST_STORE: Duration = Duration::from_secs(60);
 /// Percentages of latencies, in parameters and plans.
 const PERCENT: RangeInclusive<u64> = 1..=100_000;
-/// One way between two machines of one rack.
-const BETWEEN_MACHINES: Latency = Latency::heavy(Duration::from_micros(200), Duration::from_micros(80));
 
 /// The parameter of every cluster's network.
 pub const NETWORK_PERCENT: Parameter = Parameter {
@@ -35,6 +31,9 @@ pub const API_PERCENT: Parameter = Parameter {
     about: "API server's time for a request in percent of an idle one",
     in_plan: true,
 };
+/// The parameter of every plan's faults.
+pub const FAULTS: Parameter =
+    Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10", in_plan: true };
 
 /// What the cluster is like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,14 +47,24 @@ pub struct ClusterTable {
     /// Time the API server takes for a request, in percent of an idle one.
     #[serde(default = "as_measured")]
     pub api_percent: u64,
+    /// How long Longhorn has been running when the client begins. Kinds that are younger than the collector's resync of 30 s have no collector.
+    #[serde(default, with = "duration", skip_serializing_if = "Duration::is_zero")]
+    pub age: Duration,
+    /// Time the object store takes for an operation.
+    #[serde(default = "store_latency", with = "duration")]
+    pub store_latency: Duration,
 }
 
 fn as_measured() -> u64 {
     100
 }
 
+fn store_latency() -> Duration {
+    Duration::from_millis(2)
+}
+
 impl ClusterTable {
-    /// What a seed draws, unless the arm says something else.
+    /// What a seed draws of machines, network and API server, unless the arm says something else.
     ///
     /// # Errors
     /// A parameter's value is impossible.
@@ -72,28 +81,34 @@ impl ClusterTable {
             machines: number(arm, "machines", allowed, machines)? as u32,
             network_percent: number(arm, NETWORK_PERCENT.key, PERCENT, network)?,
             api_percent: number(arm, API_PERCENT.key, PERCENT, api)?,
+            age: Duration::ZERO,
+            store_latency: store_latency(),
         })
     }
 
-    /// Reads it from a plan; one that says nothing has so many machines.
+    /// Reads it from a plan; one that says nothing has as few machines as may be.
     ///
     /// # Errors
     /// What is wrong in it, and what is allowed.
-    pub fn read(plan: &Plan, machines: u32, allowed: RangeInclusive<u32>) -> Result<Self, String> {
-        let cluster = if plan.cluster.is_empty() {
-            Self { machines, network_percent: as_measured(), api_percent: as_measured() }
-        } else {
-            let read: Result<Self, toml::de::Error> = plan.cluster.clone().try_into();
-            read.map_err(|error| format!("[cluster]: {}", error.message().trim()))?
-        };
-        if !allowed.contains(&cluster.machines) {
-            let (low, high) = (allowed.start(), allowed.end());
-            return Err(format!("[cluster]: machines = {}; allowed are {low} to {high}", cluster.machines));
+    pub fn read(plan: &Plan, allowed: RangeInclusive<u32>) -> Result<Self, String> {
+        let (low, high) = (*allowed.start(), *allowed.end());
+        let mut table = plan.cluster.clone();
+        if table.is_empty() {
+            table.insert("machines".to_owned(), low.into());
         }
+        let cluster: Result<Self, toml::de::Error> = table.try_into();
+        let cluster = cluster.map_err(|error| format!("[cluster]: {}", error.message().trim()))?;
         let percents = [(NETWORK_PERCENT.key, cluster.network_percent), (API_PERCENT.key, cluster.api_percent)];
         match percents.iter().find(|(_, value)| !PERCENT.contains(value)) {
             Some((key, value)) => {
                 Err(format!("[cluster]: {key} = {value}; allowed are {} to {}", PERCENT.start(), PERCENT.end()))
+            }
+            None if !allowed.contains(&cluster.machines) => {
+                Err(format!("[cluster]: machines = {}; allowed are {low} to {high}", cluster.machines))
+            }
+            None if cluster.age > LONGEST => Err("[cluster]: age is too long; allowed is up to 30 days".into()),
+            None if cluster.store_latency > SLOWEST_STORE => {
+                Err("[cluster]: store-latency is too long; allowed is up to 60s".into())
             }
             None => Ok(cluster),
         }
@@ -103,45 +118,10 @@ impl ClusterTable {
     pub fn workers(&self) -> Vec<String> {
         (1..=self.machines).map(|number| format!("worker-{number}")).collect()
     }
-
-    /// Whether it has this machine.
-    ///
-    /// # Errors
-    /// It has not; which there are.
-    pub fn check_machine(&self, machine: &str) -> Result<(), String> {
-        let workers = self.workers();
-        match workers.iter().any(|worker| worker == machine) {
-            true => Ok(()),
-            false => Err(format!("machine = {machine:?}; allowed are {}", workers.join(", "))),
-        }
-    }
-
-    /// What a plan with volumes and a store plays on: plain workers, every image, one bucket.
-    pub fn ground_with_store(&self) -> Ground {
-        let world = world();
-        let buckets = BucketStore::new();
-        buckets.create_bucket(store::BUCKET);
-        let work = world.extension(ClientWork::default);
-        let images = images::longhorn(&world, None)
-            .with(store::REPOSITORY, store::image(buckets.clone()))
-            .with(pod::REPOSITORY, work.image());
-        let mut spec = self.spec(images);
-        spec.workers = self.workers().iter().map(|name| WorkerSpec::named(name)).collect();
-        Ground { cluster: spec, stores: vec![buckets] }
-    }
-
-    /// The cluster to boot, without workers yet; sets the network's latencies.
-    pub fn spec(&self, images: Images) -> ClusterSpec {
-        Net::of(&world()).set_default_link(LinkProfile::of(BETWEEN_MACHINES.scaled(self.network_percent, 100)));
-        let mut spec = ClusterSpec::workers(0).images(images);
-        spec.api_server.webhook_scheme = corral_apiserver::WebhookScheme::Http;
-        spec.storage = spec.storage.scaled(self.api_percent as u32);
-        spec
-    }
 }
 
 /// A plan of these parts.
-pub fn plan<A: Serialize>(cluster: &ClusterTable, actions: &[A], faults: Vec<PlannedFault>) -> Plan {
+pub fn plan(cluster: &ClusterTable, actions: &[Action], faults: Vec<PlannedFault>) -> Plan {
     let step = |action| corral_world::Step { action: toml::Value::try_from(action).expect("a table") };
     Plan {
         cluster: toml::Table::try_from(cluster).expect("a table of numbers"),
@@ -150,19 +130,17 @@ pub fn plan<A: Serialize>(cluster: &ClusterTable, actions: &[A], faults: Vec<Pla
     }
 }
 
-/// The steps of a plan, each checked.
+/// As many faults as the arm asks for, or else none, one or two.
 ///
 /// # Errors
-/// What is wrong in which step, and what is allowed.
-pub fn actions<A: DeserializeOwned>(plan: &Plan, check: impl Fn(&A) -> Result<(), String>) -> Result<Vec<A>, String> {
-    let read = |(index, step): (usize, &corral_world::Step)| {
-        let place = |error: &str| format!("[[step]] {}: {error}", index + 1);
-        let action: Result<A, toml::de::Error> = step.action.clone().try_into();
-        let action = action.map_err(|error| place(error.message().trim()))?;
-        check(&action).map_err(|error| place(&error))?;
-        Ok(action)
-    };
-    plan.steps.iter().enumerate().map(read).collect()
+/// The arm asks for an impossible number.
+pub fn faults(
+    random: &mut Stream,
+    arm: &Arm,
+    fault: impl Fn(&mut Stream) -> PlannedFault,
+) -> Result<Vec<PlannedFault>, String> {
+    let count = random.below(3);
+    Ok((0..number(arm, FAULTS.key, 0..=10, count)?).map(|_| fault(random)).collect())
 }
 
 /// A parameter as a number, or what the seed drew.
@@ -188,8 +166,23 @@ pub fn flag(arm: &Arm, key: &str, draw: bool) -> Result<bool, String> {
 /// A parameter as a length of time, or what the seed drew.
 ///
 /// # Errors
-/// It is none.
+/// It is none, or longer than anything may be.
 pub fn length(arm: &Arm, key: &str, draw: Duration) -> Result<Duration, String> {
     let Some(text) = arm.set.get(key) else { return Ok(draw) };
-    text::parse_duration(text).map_err(|error| format!("--set {key}: {error}"))
+    match text::parse_duration(text).map_err(|error| format!("--set {key}: {error}"))? {
+        long if long > LONGEST => Err(format!("--set {key}={text}: allowed is up to 30 days")),
+        length => Ok(length),
+    }
+}
+
+/// Whether a parameter takes away what is there in reality.
+///
+/// # Errors
+/// It is neither `real` nor `0s`.
+pub fn is_instant(arm: &Arm, key: &str) -> Result<bool, String> {
+    match arm.set.get(key).map(String::as_str) {
+        None | Some("real") => Ok(false),
+        Some("0s") => Ok(true),
+        Some(other) => Err(format!("--set {key}={other}: allowed are real and 0s")),
+    }
 }

@@ -5,72 +5,116 @@
 //! each other for ever once the instance manager is deleted. Nothing in here makes an orphan: the client creates, attaches and deletes a
 //! volume, and switches a setting.
 
-mod cluster;
-mod plan;
-mod play;
-
-use std::sync::Arc;
+use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{Event, Record};
-use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, ProbeMemory, Scenario, Stage};
+use corral_core::random::Stream;
+use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
 
+use crate::clients::pod::MACHINE;
 use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, V2InstanceManagersAreUsable};
+use crate::scenario::LonghornScenario;
+use crate::steps::{Action, Engine};
+use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, flag, length};
 
 /// The scenario.
-pub struct V2DisableEnable;
-
-impl Scenario for V2DisableEnable {
-    fn name(&self) -> &'static str {
-        "v2-disable-enable"
+pub fn scenario() -> LonghornScenario {
+    LonghornScenario {
+        name: "v2-disable-enable",
+        about: "a lost machine returns with replicas of a deleted v2 volume; v2-data-engine is switched off and on (longhorn#10791)",
+        machines: 2..=5,
+        upgrades: false,
+        parameters: PARAMETERS,
+        expand,
+        oracles: || {
+            vec![Box::new(NothingIsDeletingForEver), Box::new(V2InstanceManagersAreUsable), Box::new(ClientsAreServed)]
+        },
+        probes,
     }
+}
 
-    fn about(&self) -> &'static str {
-        "a lost machine returns with replicas of a deleted v2 volume; v2-data-engine is switched off and on (longhorn#10791)"
-    }
+fn probes() -> Vec<Probe> {
+    vec![
+        Probe {
+            name: "orphan-made",
+            about: "an Orphan was made of what a returned machine has",
+            reached: |_, record| is_write(record, "create", "Orphan"),
+        },
+        Probe {
+            name: "instance-manager-gone-after-orphan",
+            about: "an instance manager's pod went away after an Orphan was made",
+            reached: pod_gone_after_orphan,
+        },
+    ]
+}
 
-    fn parameters(&self) -> &'static [Parameter] {
-        plan::PARAMETERS
-    }
+/// What `--set` may change.
+const PARAMETERS: &[Parameter] = &[
+    Parameter { key: "machines", default: "2 or 3", about: "machines, 2 to 5", in_plan: true },
+    Parameter {
+        key: "v1",
+        default: "true or false",
+        about: "whether the first data engine is on beside the second",
+        in_plan: true,
+    },
+    Parameter {
+        key: "orphan",
+        default: "true",
+        about: "true, or false: the volume is deleted before the machine is lost",
+        in_plan: true,
+    },
+    Parameter { key: "off", default: "150s to 400s", about: "how long the machine is off", in_plan: true },
+    Parameter { key: "pause", default: "5s to 90s", about: "how long the second data engine stays off", in_plan: true },
+    NETWORK_PERCENT,
+    API_PERCENT,
+];
 
-    fn expand(&self, seed: u64, arm: &Arm) -> Result<Plan, String> {
-        plan::expand(seed, arm)
-    }
+fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
+    let mut random = Stream::new(seed, "plan");
+    let cluster = ClusterTable::draw(&mut random, arm, 2..=3, 2..=5)?;
+    let v1 = random.between(0, 2) == 0;
+    let seconds = |random: &mut Stream, low, high| random.duration(Duration::from_secs(low), Duration::from_secs(high));
+    let (off, pause) = (seconds(&mut random, 150, 400), seconds(&mut random, 5, 90));
+    let workers = cluster.workers();
+    let lost = random.pick(&workers[1..]).expect("at least two").clone();
+    let (off, pause) = (length(arm, "off", off)?, length(arm, "pause", pause)?);
+    let lost_before = flag(arm, "orphan", true)?;
+    let steps = steps(flag(arm, "v1", v1)?, cluster.machines, &lost, pause, lost_before);
+    let on = if lost_before {
+        Trigger::on_api(ApiVerb::Create, "Volume", 1)
+    } else {
+        Trigger::on_api(ApiVerb::Delete, "Volume", 1)
+    };
+    let faults = vec![PlannedFault {
+        on: Some(on),
+        after: seconds(&mut random, 60, 90),
+        fault: Fault::PowerOff { lasts: off, machine: lost },
+    }];
+    Ok(tables::plan(&cluster, &steps, faults))
+}
 
-    fn check(&self, plan: &Plan) -> Result<(), String> {
-        plan::read(plan).map(|_| ())
+fn steps(v1: bool, machines: u32, lost: &str, pause: Duration, lost_before: bool) -> Vec<Action> {
+    let set = |name: &str, value: &str| Action::SetSetting { name: name.to_owned(), value: value.to_owned() };
+    let node = |ready| Action::AwaitNode { machine: lost.to_owned(), ready };
+    let volume = || "vol-1".to_owned();
+    let mut steps = vec![set("v2-data-engine", "true")];
+    if !v1 {
+        steps.push(set("v1-data-engine", "false"));
     }
-
-    fn ground(&self, plan: &Plan, arm: &Arm) -> Ground {
-        cluster::ground(plan, arm)
-    }
-
-    fn machines(&self, plan: &Plan) -> Vec<String> {
-        plan::read(plan).map(|(cluster, _)| cluster.workers()).unwrap_or_default()
-    }
-
-    fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        vec![Box::new(NothingIsDeletingForEver), Box::new(V2InstanceManagersAreUsable), Box::new(ClientsAreServed)]
-    }
-
-    fn probes(&self) -> Vec<Probe> {
-        vec![
-            Probe {
-                name: "orphan-made",
-                about: "an Orphan was made of what a returned machine has",
-                reached: |_, record| is_write(record, "create", "Orphan"),
-            },
-            Probe {
-                name: "instance-manager-gone-after-orphan",
-                about: "an instance manager's pod went away after an Orphan was made",
-                reached: pod_gone_after_orphan,
-            },
-        ]
-    }
-
-    fn play(&self, stage: Arc<Stage>) -> Play {
-        Box::pin(play::play(stage))
-    }
+    steps.extend([
+        Action::AddBlockDisks {},
+        Action::CreateVolume { name: volume(), replicas: machines, data_engine: Engine::V2 },
+        Action::AttachVolume { name: volume(), machine: MACHINE.to_owned() },
+    ]);
+    let deletion = Action::DeleteVolume { name: volume() };
+    let away = [node(false), deletion.clone(), node(true)];
+    let before = [deletion, node(false), node(true)];
+    steps.extend(if lost_before { away } else { before });
+    // Until its disks are asked for again, which the disk monitor does each 30 s, nothing is re-discovered.
+    steps.push(Action::Wait { lasts: Duration::from_secs(150) });
+    steps.extend([set("v2-data-engine", "false"), Action::Wait { lasts: pause }, set("v2-data-engine", "true")]);
+    steps
 }
 
 fn is_write(record: &Record<'_>, wanted_verb: &str, wanted_kind: &str) -> bool {

@@ -8,8 +8,8 @@ use corral_object_store::BucketStore;
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
-    BackupsBelongToATarget, ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
-    UpgradesEnd, V2InstanceManagersAreUsable,
+    BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed, NoBackupOutlivesItsVolumeAndRemote,
+    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
@@ -244,4 +244,32 @@ fn a_backup_of_no_target_is_found() {
         })
     });
     assert!(not_ended.is_empty(), "the upgrade itself is another oracle's matter");
+}
+
+/// What a scenario finds when its client does these steps, on one machine.
+fn found_with_steps(scenario: &str, steps: &[&str]) -> Vec<String> {
+    let steps = steps.iter().map(|step| format!("[[step]]\ndo = {{ {step} }}\n"));
+    let plan = toml::from_str(&format!("cluster.machines = 1\n{}", steps.collect::<String>())).unwrap();
+    let found = catalogue().scenario(scenario).unwrap();
+    let verdict = run(found, &Arm::default(), 1, Some(plan), RunOptions::default()).unwrap();
+    verdict.violations.into_iter().map(|violation| format!("{}: {}", violation.oracle, violation.signature)).collect()
+}
+
+#[test]
+fn a_client_that_waits_in_vain_is_found() {
+    let found = found_with_steps("backup-cleanup", &["await-backups = { count = 1 }"]);
+    assert_eq!(found, [format!("{}: not within 900 s: 1 Backups are there", ClientsAreServed.name())]);
+}
+
+#[test]
+fn a_volume_without_what_was_written_to_it_is_found() {
+    let create = "create-volume = { name = \"vol-1\", replicas = 1 }";
+    let fill = [create, "attach-volume = { name = \"vol-1\" }", "write-volume = { name = \"vol-1\", blocks = 2 }"];
+    let check = "check-volume = { name = \"vol-1\" }";
+    let kept = ["detach-volume = { name = \"vol-1\" }", check];
+    assert!(found_with_steps("system-restore", &[&fill[..], &kept].concat()).is_empty());
+    // Another volume of this name stands for one that was restored without its data.
+    let lost = ["detach-volume = { name = \"vol-1\" }", "delete-volume = { name = \"vol-1\" }", create, check];
+    let found = found_with_steps("system-restore", &[&fill[..], &lost].concat());
+    assert_eq!(found, [format!("{}: a restored volume is without its data", RestoredVolumesHoldTheirData.name())]);
 }

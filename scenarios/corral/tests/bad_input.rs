@@ -46,7 +46,7 @@ signature = "x"
 [cluster]
 machines = 1
 [[step]]
-do = { fill-store = { volume = "v", backups = 1 } }
+do = { fill-store = { volume = "vol-1", backups = 1 } }
 "#;
 
 #[test]
@@ -119,12 +119,15 @@ fn plans_with_impossible_values_are_refused() {
         expect(&["run", "backup-cleanup", "--plan", path.to_str().unwrap()], parts);
     };
     refused("[[step]]\ndo = { fill-store = { volume = \"../v\", backups = 1 } }", &["../v", "lower-case"]);
-    refused("[[step]]\ndo = { fill-store = { volume = \"v\", backups = 1, blocks = 4294967295 } }", &["1 to 64"]);
+    refused("[[step]]\ndo = { fill-store = { volume = \"vol-1\", backups = 1, blocks = 4294967295 } }", &["1 to 64"]);
     refused("[cluster]\nmachines = 1\napi-percent = 4294967295", &["api-percent", "100000"]);
     refused(
-        "[[step]]\ndo = { wait = { for = \"1s\" } }\n[[step]]\ndo = { fill-store = { volume = \"v\", backups = 1 } }",
+        "[[step]]\ndo = { wait = { for = \"1s\" } }\n[[step]]\ndo = { fill-store = { volume = \"vol-1\", backups = 1 } }",
         &["fill-store after another step"],
     );
+    refused("[[step]]\ndo = { upgrade = {} }", &["[[step]] 1", "knows one release only"]);
+    refused("[[step]]\ndo = { await-node = { machine = \"worker-9\", ready = true } }", &["worker-9", "worker-1"]);
+    refused("[[step]]\ndo = { write-volume = { name = \"vol-1\", blocks = 1 } }", &["vol-1 is not attached"]);
     refused("[[fault]]\ndo = { freeze = { for = \"1s\", machine = \"\" } }", &["unknown machine \"\""]);
     refused("[[fault]]\ndo = { api-errors = { for = \"1s\", code = 418 } }", &["418", "403"]);
     refused("[[fault]]\non = { phase = \"heal\" }\ndo = { store-silent = { for = \"1s\" } }", &["unknown field"]);

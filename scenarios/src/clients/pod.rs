@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 pub const REPOSITORY: &str = "corral/test-client";
 /// Namespace of the client's pod.
 pub const NAMESPACE: &str = "default";
+/// Where it runs: it uses the devices of the volumes that are attached there.
+pub const MACHINE: &str = "worker-1";
 const NAME: &str = CLIENT;
 /// How the client names itself to the API server.
 pub const CLIENT: &str = "test-client";
@@ -71,7 +73,12 @@ pub fn manifest(tag: &str) -> Value {
         "metadata": { "name": NAME, "namespace": NAMESPACE },
         "spec": {
             "restartPolicy": "Never",
-            "containers": [{ "name": NAME, "image": format!("{REPOSITORY}:{tag}") }]
+            "nodeName": MACHINE,
+            "volumes": [{ "name": "host", "hostPath": { "path": "/" } }],
+            "containers": [{
+                "name": NAME, "image": format!("{REPOSITORY}:{tag}"),
+                "volumeMounts": [{ "name": "host", "mountPath": "/host" }]
+            }]
         }
     })
 }

@@ -4,14 +4,12 @@
 
 use corral_world::Oracle;
 
-use crate::backup_cleanup::CLIENT_ORACLE;
-
 /// The client meets no error that it does not expect. The client itself is the judge: this names what it reports.
 pub struct ClientMeetsNoUnexpectedError;
 
 impl Oracle for ClientMeetsNoUnexpectedError {
     fn name(&self) -> &'static str {
-        CLIENT_ORACLE
+        "client-meets-no-unexpected-error"
     }
 }
 

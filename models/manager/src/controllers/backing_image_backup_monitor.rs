@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use corral_kube_client::reads;
 use host::JoinHandle;
-use host::time::{Instant, sleep};
+use host::time::sleep;
 use longhorn_api::kinds::backing_image::BackingImageState;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::{BackingImage, BackingImageManager, BackupBackingImage, BackupTarget, Release, settings};
@@ -19,13 +19,11 @@ use super::backup_monitor::state;
 use crate::engine::backing_image_manager::{BackingImageManagerClient, ImageBackupOrder};
 use crate::runtime::backups::name;
 use crate::runtime::controller::Queue;
-use crate::runtime::{Datastore, Error, Result};
+use crate::runtime::doubt::GIVEN_UP;
+use crate::runtime::{Datastore, Doubt, Error, Result};
 
 /// Between two questions, of which the first is asked at once.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The longest pause in doubt, and how long doubt may last.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is known of an upload.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,16 +86,13 @@ impl Watch {
     }
 
     async fn resolve_doubt(&mut self) -> bool {
-        let began = Instant::now();
-        let mut pause = INTERVAL;
-        while began.elapsed() < PATIENCE {
+        for pause in Doubt::new(INTERVAL) {
             sleep(pause).await;
             if self.ask().await.is_ok() {
                 return true;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.report(self.failed("max retry period 24h0m0s reached in exponential backoff timer".to_owned()));
+        self.report(self.failed(GIVEN_UP.to_owned()));
         false
     }
 

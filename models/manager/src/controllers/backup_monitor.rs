@@ -9,20 +9,18 @@ use std::time::Duration;
 
 use corral_kube_client::reads;
 use host::JoinHandle;
-use host::time::{Instant, sleep};
+use host::time::sleep;
 use longhorn_api::Backup;
 use longhorn_api::kinds::backup::{BackupState, BackupStatus};
 
 use crate::engine::proxy::EngineProxy;
 use crate::runtime::backups::name;
 use crate::runtime::controller::Queue;
-use crate::runtime::{Error, Result, Ticker};
+use crate::runtime::doubt::GIVEN_UP;
+use crate::runtime::{Doubt, Error, Result, Ticker};
 
 /// Between two questions (`BackupMonitorSyncPeriod`).
 const INTERVAL: Duration = Duration::from_secs(2);
-/// The longest pause in doubt, and how long doubt may last.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// What is watched.
 #[derive(Debug, Clone)]
@@ -103,16 +101,13 @@ impl Watch {
 
     /// Asks until there is an answer; false if none came for a day.
     async fn resolve_doubt(&mut self) -> bool {
-        let began = Instant::now();
-        let mut pause = INTERVAL;
-        while began.elapsed() < PATIENCE {
+        for pause in Doubt::new(INTERVAL) {
             sleep(pause).await;
             if self.ask().await.is_ok() {
                 return true;
             }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
-        self.report(self.failed("max retry period 24h0m0s reached in exponential backoff timer".to_owned()));
+        self.report(self.failed(GIVEN_UP.to_owned()));
         false
     }
 

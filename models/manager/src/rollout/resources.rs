@@ -7,6 +7,7 @@ use corral_kube_client::{Api, DynamicApi, DynamicObject, EventType, ResourceDesc
 use host::time::Instant;
 use longhorn_api::kinds::system_restore::SystemRestoreState;
 use longhorn_api::{GROUP, VERSION, labels, settings};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{Rollout, Source};
@@ -182,7 +183,7 @@ impl Rollout {
                 let mut created = saved.clone();
                 created["metadata"].as_object_mut().map(|metadata| metadata.remove("resourceVersion"));
                 self.mark(&mut created, Some(&source.address));
-                match api.create(&object(created)?).await {
+                match api.create(&object::<DynamicObject>(created)?).await {
                     Err(error) if !error.is_already_exists() => return Err(error.into()),
                     _ => continue,
                 }
@@ -201,15 +202,9 @@ impl Rollout {
             }
             self.mark_as(&mut existing, &source.address, is_changed);
             if plain.kind == "Setting" {
-                // Once past the check for read-only settings, as `Datastore::update_setting` does.
-                existing["metadata"]["annotations"][labels::UPDATE_SETTING_FROM_LONGHORN] = "".into();
-                let mut updated = api.update(&object(existing)?).await?;
-                if let Some(annotations) = &mut updated.metadata.annotations {
-                    annotations.remove(labels::UPDATE_SETTING_FROM_LONGHORN);
-                }
-                api.update(&updated).await?;
+                self.datastore.update_setting(object(existing)?).await?;
             } else {
-                api.update(&object(existing)?).await?;
+                api.update(&object::<DynamicObject>(existing)?).await?;
             }
         }
         Ok(())
@@ -255,7 +250,7 @@ pub(super) fn name_of(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-fn object(value: Value) -> Result<DynamicObject> {
+fn object<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_json::from_value(value).map_err(|error| Error::message(format!("cannot read a saved object: {error}")))
 }
 

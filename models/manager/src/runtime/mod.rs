@@ -8,6 +8,7 @@ pub mod controller;
 pub mod data_engines;
 pub mod datastore;
 pub mod disks;
+pub mod doubt;
 pub mod error;
 pub mod instance_managers;
 pub mod nodes;
@@ -21,6 +22,7 @@ pub mod volumes;
 
 pub use controller::{Reconcile, Retries, Runner};
 pub use datastore::{Datastore, Readers};
+pub use doubt::Doubt;
 pub use error::{Context, Error, Result};
 pub use store::Store;
 pub use ticker::Ticker;

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use corral_kube_client::{Stop, reads};
-use host::time::{Instant, sleep, sleep_until};
+use host::time::sleep;
 use longhorn_api::InstanceManager;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::instance::InstanceType;
@@ -20,8 +20,8 @@ use longhorn_api::kinds::instance_manager::InstanceProcess;
 use super::{InstanceManagerController, has_instance_orphans};
 use crate::engine::instance_manager::{InstanceManagerClient, InstanceNews};
 use crate::manager::Manager;
-use crate::runtime::Result;
 use crate::runtime::backups::name;
+use crate::runtime::{Result, Ticker};
 
 /// `MinPollCount` times `PollInterval`.
 const TICK: Duration = Duration::from_secs(1);
@@ -99,17 +99,12 @@ impl Monitor {
                 () = reader.read(news) => {}
             }
         });
+        let mut ticker = Ticker::new(TICK);
         let mut ticks = 0;
-        let mut next = Instant::now() + TICK;
         loop {
             tokio::select! { biased;
                 () = stop.stopped() => return,
-                () = sleep_until(next) => {}
-            }
-            // A ticker drops the ticks that its reader was too slow for.
-            let now = Instant::now();
-            while next <= now {
-                next = next + TICK;
+                () = ticker.tick() => {}
             }
             if self.done.load(Ordering::Relaxed) {
                 return;

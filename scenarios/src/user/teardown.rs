@@ -9,11 +9,13 @@ use std::time::Duration;
 use corral_core::Latency;
 use corral_core::random::Stream;
 use corral_kube_client::{Api, DeleteParams, ListParams};
-use corral_world::Stage;
+use corral_world::{Oracle, Stage};
 use host::time::sleep;
 use longhorn_api::{Backup, ClientBuild, Defect};
 
+use super::Failed;
 use crate::clients::LonghornClient;
+use crate::oracles::ClientMeetsNoUnexpectedError;
 
 /// The pause between two looks (RETRY_INTERVAL).
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,9 +23,6 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const BACKUP_VOLUME_LOOKS: u32 = 300;
 /// Looks at the list of system backups (RETRY_COUNTS).
 const SYSTEM_BACKUP_LOOKS: u32 = 150;
-
-/// The oracle under which the client's own assertions are reported.
-pub const ORACLE: &str = "client-meets-no-unexpected-error";
 
 /// The test client.
 pub struct Teardown {
@@ -63,7 +62,7 @@ impl Teardown {
     fn fail(&self, step: &str, error: impl std::fmt::Display) -> Result<(), Failed> {
         let detail = format!("{step}: {error}");
         self.stage.step(step, &error.to_string());
-        self.stage.violation(ORACLE, &detail);
+        self.stage.violation(ClientMeetsNoUnexpectedError.name(), &detail);
         Err(Failed)
     }
 
@@ -159,7 +158,3 @@ impl Teardown {
         Ok(())
     }
 }
-
-/// An assertion of the client failed.
-#[derive(Clone, Copy, Debug)]
-pub struct Failed;

@@ -1,0 +1,75 @@
+//! What the client does with backups of volumes and of the system.
+
+use corral_kube_client::ListParams;
+use longhorn_api::kinds::system_backup::SystemBackupState;
+use longhorn_api::kinds::system_restore::SystemRestoreState;
+use longhorn_api::{Backup, BackupVolume, DEFAULT_NAMESPACE, SystemBackup, SystemRestore};
+
+use super::teardown::{Interpreter, Teardown};
+use super::{Failed, User};
+use crate::clients::LonghornClient;
+use crate::store;
+
+impl User {
+    pub(super) async fn set_backup_target(&self) -> Result<(), Failed> {
+        let set = || async { store::set_backup_target(&self.client, self.build.release()).await.is_ok() };
+        self.wait_until("the backup target is set", set).await
+    }
+
+    /// Points Longhorn at the store as a user of this release does, and asks for synchronisations until everything has its resource.
+    pub(super) async fn pull_backups(&self) -> Result<(), Failed> {
+        self.set_backup_target().await?;
+        let wanted = store::contents(&self.stage.stores()[0]);
+        let (backups, volumes) = (self.api::<Backup>(), self.api::<BackupVolume>());
+        let pulled = || async {
+            let _ = store::synchronise(&self.client).await;
+            let pulled = backups.list(&ListParams::default()).await.map_or(0, |list| {
+                list.items.iter().filter(|backup| backup.status.state.as_str() == "Completed").count()
+            });
+            let known = volumes.list(&ListParams::default()).await.map_or(0, |list| list.items.len());
+            pulled == wanted.backups && known == wanted.volumes
+        };
+        self.wait_until("all backups are pulled", pulled).await
+    }
+
+    pub(super) async fn await_backups(&self, count: usize) -> Result<(), Failed> {
+        let backups = self.api::<Backup>();
+        let look = || async { backups.list(&ListParams::default()).await.is_ok_and(|list| list.items.len() >= count) };
+        self.wait_until(&format!("{count} Backups are there"), look).await
+    }
+
+    pub(super) fn teardown(&self) -> Teardown {
+        Teardown {
+            stage: self.stage.clone(),
+            longhorn: LonghornClient::new(&format!("longhorn-backend.{DEFAULT_NAMESPACE}.svc:9500")),
+            backups: self.api(),
+            build: self.own.clone(),
+            interpreter: Interpreter::new(self.stage.stream("client"), self.is_instant),
+        }
+    }
+
+    pub(super) async fn back_up_system(&self, name: &str) -> Result<(), Failed> {
+        let backups = self.api::<SystemBackup>();
+        let mut wanted = SystemBackup::default();
+        wanted.metadata.name = Some(name.to_owned());
+        let created = || async { backups.create(&wanted).await.is_ok() || backups.get(name).await.is_ok() };
+        self.wait_until(&format!("system backup {name} is asked for"), created).await?;
+        let done =
+            || async { backups.get(name).await.is_ok_and(|backup| backup.status.state == SystemBackupState::Ready) };
+        self.wait_until(&format!("system backup {name} is ready"), done).await
+    }
+
+    pub(super) async fn restore_system(&self, name: &str) -> Result<(), Failed> {
+        let restores = self.api::<SystemRestore>();
+        let restore = format!("restore-{name}");
+        let mut wanted = SystemRestore::default();
+        wanted.metadata.name = Some(restore.clone());
+        wanted.spec.system_backup = name.to_owned();
+        let created = || async { restores.create(&wanted).await.is_ok() || restores.get(&restore).await.is_ok() };
+        self.wait_until(&format!("system restore of {name} is asked for"), created).await?;
+        let done = || async {
+            restores.get(&restore).await.is_ok_and(|restore| restore.status.state == SystemRestoreState::Completed)
+        };
+        self.wait_until(&format!("system restore of {name} is completed"), done).await
+    }
+}
