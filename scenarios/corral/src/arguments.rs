@@ -27,6 +27,8 @@ pub enum Command {
     Replay(ReplayOptions),
     /// One run of a scenario
     Run(RunOptions),
+    /// The chain of events behind the violation that a seed file is about
+    Explain(ExplainOptions),
     /// Many seeds; failures grouped by signature
     Fuzz(FuzzOptions),
     /// A worker of `fuzz`: runs jobs from standard input
@@ -59,6 +61,16 @@ pub struct ReplayOptions {
     /// Run the stored plan under N other seeds too, and say how many reach the violation
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub robust: u64,
+}
+
+/// Options of `explain`.
+#[derive(Args, Debug)]
+pub struct ExplainOptions {
+    /// The seed file
+    pub file: PathBuf,
+    /// Lines at the most
+    #[arg(long, value_name = "N", default_value_t = 56, value_parser = clap::value_parser!(u16).range(10..))]
+    pub lines: u16,
 }
 
 /// What of the system under test runs.

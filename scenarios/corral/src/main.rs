@@ -4,6 +4,7 @@ mod apiserver;
 mod arguments;
 mod bench;
 mod crds;
+mod explain;
 mod failure;
 mod fuzz;
 mod list;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let done = match corral.command.unwrap_or_default() {
         Command::Replay(options) => replay::replay(&options),
         Command::Run(options) => run::run(&options),
+        Command::Explain(options) => explain::explain(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Worker => fuzz::work(),
         Command::List { what } => list::list(what),

@@ -2,11 +2,13 @@
 //!
 //! Runs never share a process with the one who counts them: a worker that hangs, runs out of memory or dies is a finding, not the end of the night.
 
+mod explain;
 mod fuzz;
 mod job;
 mod pool;
 mod watchdog;
 
+pub use explain::explain;
 pub use fuzz::{Fuzz, FuzzOptions, Group, Progress, Summary, fuzz};
 pub use job::{Job, JobResult, Outcome, serve};
 pub use pool::{Limits, Pool};

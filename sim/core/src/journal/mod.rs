@@ -8,6 +8,7 @@ mod event;
 
 pub use event::{End, Event, Read, Record, Text};
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
@@ -38,6 +39,16 @@ struct State {
 pub struct Kept {
     bytes: Vec<u8>,
     ends: Vec<usize>,
+    changes: BTreeMap<u64, Vec<Change>>,
+}
+
+/// What a write changed in its object, for people. It stands beside the journal: digests are the same whether anybody reads it or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where, with dots: `status.state`.
+    pub field: String,
+    /// What it is now; empty if it is gone.
+    pub value: String,
 }
 
 impl Kept {
@@ -57,6 +68,11 @@ impl Kept {
             let start = if index == 0 { 0 } else { self.ends[index - 1] };
             postcard::from_bytes(&self.bytes[start..self.ends[index]]).expect("what the journal encoded, it can decode")
         })
+    }
+
+    /// What the event of this sequence changed, if it is a write.
+    pub fn changes(&self, sequence: u64) -> &[Change] {
+        self.changes.get(&sequence).map_or(&[], Vec::as_slice)
     }
 
     /// The digest that the kept bytes give: equal to the run's, or the record is not of that run.
@@ -107,6 +123,17 @@ impl Journal {
             subscriber(&record);
         }
         record.sequence
+    }
+
+    /// Notes what the event of this sequence changed, if the full record was asked for.
+    pub fn note_changes(&self, sequence: u64, changes: impl FnOnce() -> Vec<Change>) {
+        if self.state().kept.is_none() {
+            return;
+        }
+        let changes = changes();
+        if let Some(kept) = &mut self.state().kept {
+            kept.changes.insert(sequence, changes);
+        }
     }
 
     /// Mixes something too frequent to be an event (a segment, a file operation) into the next event's hash.

@@ -1,0 +1,33 @@
+//! Why a run failed, out of its journal: the events of the objects that the violation names, of those that own them or wait for them, and of those
+//! that their controllers had read, with who acted on what and how old it was.
+//!
+//! It knows no oracle and no race. What it prints is chosen by names, owner references and reads, and cut to a number of lines by what tells least.
+
+mod history;
+mod lines;
+mod objects;
+
+use std::collections::BTreeMap;
+
+use corral_core::LogLine;
+use corral_core::journal::Kept;
+use corral_world::Violation;
+
+use history::{History, Object};
+use objects::Role;
+
+/// The chain of events behind a violation, in at most this many lines. Of the logs, what names an object of the chain is told, and what a process
+/// said last before it failed.
+pub fn explain(journal: &Kept, logs: &[LogLine], violation: &Violation, most_lines: usize) -> Vec<String> {
+    let history = History::of(journal);
+    let objects = objects::of(&history, violation);
+    lines::of(&Run { journal, logs, history: &history, objects: &objects }, violation, most_lines)
+}
+
+/// A run, and what of it the chain is about.
+struct Run<'a> {
+    journal: &'a Kept,
+    logs: &'a [LogLine],
+    history: &'a History,
+    objects: &'a BTreeMap<Object, Role>,
+}

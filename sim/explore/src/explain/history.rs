@@ -1,0 +1,118 @@
+//! A journal, indexed: processes by number, objects with their owners, who read what.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corral_core::Nanos;
+use corral_core::journal::{Event, Kept, Read};
+
+/// Kind and name; with the namespace, names are as `Read` has them.
+pub(super) type Object = (String, String);
+
+/// What happened to an object.
+#[derive(Default)]
+pub(super) struct Life {
+    pub owners: BTreeSet<Object>,
+    /// The reconciles that read it.
+    pub readers: BTreeSet<String>,
+    /// Version and time of each write.
+    pub writes: Vec<(u64, Nanos)>,
+    pub is_gone: bool,
+    /// Whether it was written once the workload had begun.
+    pub is_used: bool,
+    /// What its fields said: names of others, among the rest.
+    pub values: BTreeSet<String>,
+}
+
+/// A request as its client saw it: why, and on what ground.
+pub(super) struct Request {
+    pub process: u32,
+    pub within: String,
+    pub stale: Option<Stale>,
+}
+
+/// The oldest read behind a request that was out of date.
+pub(super) struct Stale {
+    pub object: Object,
+    pub age_ns: u64,
+    /// When what it did not see was written.
+    pub written_at: Nanos,
+}
+
+/// The journal's index.
+#[derive(Default)]
+pub(super) struct History {
+    pub processes: BTreeMap<u32, String>,
+    pub objects: BTreeMap<Object, Life>,
+    /// Requests by kind and the version they made.
+    pub requests: BTreeMap<(String, u64), Request>,
+    /// When the workload began.
+    pub workload_at: Nanos,
+}
+
+/// A name as reads have it: with the namespace before a slash.
+pub(super) fn full_name(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+impl History {
+    pub fn of(journal: &Kept) -> History {
+        let mut history = History::default();
+        let is_workload = |event: &Event<'_>| matches!(event, Event::Phase { name } if name == "workload");
+        let began = journal.iter().find(|record| is_workload(&record.event));
+        let workload_at = began.map_or(Nanos::ZERO, |record| record.at);
+        history.workload_at = workload_at;
+        for record in journal.iter() {
+            match &record.event {
+                Event::ProcessBegan { process, name, .. } => {
+                    history.processes.insert(*process, name.to_string());
+                }
+                Event::ApiWrite { verb, kind, namespace, name, resource_version, .. } => {
+                    let full = full_name(namespace, name);
+                    let changes = journal.changes(record.sequence);
+                    let owners = changes.iter().filter(|change| change.field == "metadata.ownerReferences");
+                    let owners: Vec<Object> = owners
+                        .flat_map(|change| change.value.split(' '))
+                        .filter_map(|owner| owner.split_once('/'))
+                        .map(|(kind, name)| (kind.to_owned(), full_name(namespace, name)))
+                        .collect();
+                    let life = history.objects.entry((kind.to_string(), full)).or_default();
+                    life.owners.extend(owners);
+                    life.values.extend(changes.iter().map(|change| change.value.clone()));
+                    life.is_used |= record.at >= workload_at;
+                    life.writes.push((*resource_version, record.at));
+                    life.is_gone = verb == "delete";
+                }
+                Event::ApiRequest { kind, code, resource_version, within, reads, .. } => {
+                    history.note_reads(within, reads);
+                    if (200..300).contains(code) {
+                        let stale = history.stale(kind, *resource_version, reads);
+                        let request = Request { process: record.process, within: within.to_string(), stale };
+                        history.requests.insert((kind.to_string(), *resource_version), request);
+                    }
+                }
+                _ => {}
+            }
+        }
+        history
+    }
+
+    fn note_reads(&mut self, within: &str, reads: &[Read<'_>]) {
+        for read in reads.iter().filter(|_| !within.is_empty()) {
+            let object = (read.kind.to_string(), read.name.to_string());
+            if let Some(life) = self.objects.get_mut(&object) {
+                life.readers.insert(within.to_owned());
+            }
+        }
+    }
+
+    fn stale(&self, kind: &str, own_version: u64, reads: &[Read<'_>]) -> Option<Stale> {
+        let stale = reads.iter().filter_map(|read| {
+            let object = (read.kind.to_string(), read.name.to_string());
+            let writes = &self.objects.get(&object)?.writes;
+            let missed = writes.iter().find(|(version, _)| *version > read.resource_version);
+            let (_, written_at) = missed.filter(|(version, _)| !(read.kind == kind && *version == own_version))?;
+            Some(Stale { object, age_ns: read.age_ns, written_at: *written_at })
+        });
+        stale.max_by_key(|stale| stale.age_ns)
+    }
+}

@@ -1,0 +1,106 @@
+//! Which objects a violation is about.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use corral_world::Violation;
+
+use super::history::{History, Life, Object};
+
+/// How an object belongs to the violation; the first is the nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// The violation names it.
+    Named,
+    /// It owns a named one, is owned by it, or says its name.
+    Family,
+    /// Who works on a named one reads it, and few others do.
+    Read,
+}
+
+/// An object that so many reconciles read is everybody's: settings, nodes.
+const MOST_READERS: usize = 6;
+/// More than this would bury the story.
+const MOST_READ: usize = 6;
+const MOST_FAMILY: usize = 12;
+
+/// The objects, with how they belong to it.
+pub(super) fn of(history: &History, violation: &Violation) -> BTreeMap<Object, Role> {
+    let mut objects: BTreeMap<Object, Role> =
+        named(history, &violation.detail).into_iter().map(|object| (object, Role::Named)).collect();
+    let family: Vec<Object> = family(history, &objects).into_iter().take(MOST_FAMILY).collect();
+    for object in family {
+        objects.entry(object).or_insert(Role::Family);
+    }
+    let read: Vec<Object> = read(history, &objects).into_iter().take(MOST_READ).collect();
+    for object in read {
+        objects.entry(object).or_insert(Role::Read);
+    }
+    objects
+}
+
+/// A name without its namespace.
+pub(super) fn own_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+/// Objects whose name stands in the text; where several kinds share a name, those whose kind stands there too, if any does.
+fn named(history: &History, text: &str) -> Vec<Object> {
+    let words: BTreeSet<&str> =
+        text.split(|letter: char| !(letter.is_alphanumeric() || "-._".contains(letter))).collect();
+    let words: BTreeSet<&str> = words.iter().map(|word| word.trim_matches('.')).collect();
+    let squeezed: String = text.chars().filter(|letter| letter.is_alphanumeric()).collect::<String>().to_lowercase();
+    // Events tell people of objects; they are none of the story's own.
+    let is_named = |object: &&Object| object.0 != "Event" && words.contains(own_name(&object.1));
+    let found: Vec<&Object> = history.objects.keys().filter(is_named).collect();
+    let says_kind = |object: &&&Object| squeezed.contains(&object.0.to_lowercase());
+    let with_kind: BTreeSet<&str> = found.iter().filter(says_kind).map(|object| own_name(&object.1)).collect();
+    let is_meant = |object: &&Object| !with_kind.contains(own_name(&object.1)) || says_kind(&object);
+    found.into_iter().filter(is_meant).cloned().collect()
+}
+
+/// All who own a named object, and what the named own themselves: a deletion waits for it.
+fn family(history: &History, named: &BTreeMap<Object, Role>) -> Vec<Object> {
+    let mut found = Vec::new();
+    let mut open: Vec<&Object> = named.keys().collect();
+    while let Some(object) = open.pop() {
+        let Some(life) = history.objects.get(object) else { continue };
+        for owner in life.owners.iter().filter(|owner| history.objects.contains_key(*owner)) {
+            if !found.contains(owner) && !named.contains_key(owner) {
+                found.push(owner.clone());
+                open.push(owner);
+            }
+        }
+    }
+    let names: BTreeSet<&str> = named.keys().map(|(_, name)| own_name(name)).collect();
+    let belongs = |life: &Life| {
+        life.owners.iter().any(|owner| named.contains_key(owner))
+            || names.iter().any(|name| life.values.contains(*name))
+    };
+    let owned = history
+        .objects
+        .iter()
+        .filter(|(object, life)| object.0 != "Event" && life.is_used && !named.contains_key(*object) && belongs(life));
+    // What is still there first: it is what is waited for.
+    let (gone, there): (Vec<_>, Vec<_>) = owned.partition(|(_, life)| life.is_gone);
+    found.extend(there.into_iter().chain(gone).map(|(object, _)| object.clone()));
+    found
+}
+
+/// What the reconciles of the objects so far have read; those first that the fewest others read.
+fn read(history: &History, objects: &BTreeMap<Object, Role>) -> Vec<Object> {
+    let is_about = |reader: &String| {
+        objects.keys().any(|object| {
+            let name = own_name(&object.1);
+            reader.split([' ', '/']).any(|word| word == name)
+        })
+    };
+    let mut found: Vec<(usize, &Object)> = history
+        .objects
+        .iter()
+        .filter(|(object, life)| life.is_used && !objects.contains_key(*object))
+        .filter(|(_, life)| life.readers.len() <= MOST_READERS && life.readers.iter().any(is_about))
+        .map(|(object, life)| (life.readers.len(), object))
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, object)| object.clone()).collect()
+}
