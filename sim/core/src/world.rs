@@ -2,14 +2,14 @@
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use madsim::runtime::Handle;
+use madsim::runtime::{Handle, NodeHandle};
 use madsim::task::NodeId;
 
 use crate::journal::{End, Event, Journal};
@@ -47,6 +47,8 @@ struct Processes {
     by_id: BTreeMap<ProcessId, Arc<Process>>,
     by_node: BTreeMap<NodeId, Arc<Process>>,
     last: u32,
+    /// Nodes of madsim whose process has ended, and when: madsim keeps every node until the run is over, so they are used again.
+    vacant: VecDeque<(Nanos, NodeId)>,
 }
 
 thread_local! {
@@ -221,7 +223,7 @@ impl World {
 
     /// Begins a process. It ends when `main` returns, with that status.
     pub fn spawn_process(self: &Arc<World>, spec: ProcessSpec, main: Main) -> Arc<Process> {
-        let node = Handle::current().create_node().name(&spec.hostname).restart_on_panic().build();
+        let node = self.vacant_node();
         let process = {
             let mut processes = lock(&self.processes);
             processes.last += 1;
@@ -242,6 +244,18 @@ impl World {
             world().end_process(&running, End::Exited(code));
         });
         process
+    }
+
+    /// A node for a process: one whose process ended at an earlier time, so that its last task has been dropped, or a new one.
+    fn vacant_node(&self) -> NodeHandle {
+        let handle = Handle::current();
+        let mut processes = lock(&self.processes);
+        if processes.vacant.front().is_some_and(|(since, _)| *since < self.now()) {
+            let (_, node) = processes.vacant.pop_front().expect("just seen");
+            handle.restart(node);
+            return handle.get_node(node).expect("nodes are for ever");
+        }
+        handle.create_node().restart_on_panic().build()
     }
 
     /// The process whose task runs now; none on the run loop, in kernels, and in destructors of a dead process.
@@ -306,6 +320,7 @@ impl World {
             let mut processes = lock(&self.processes);
             processes.by_id.remove(&process.id);
             processes.by_node.remove(&process.node);
+            processes.vacant.push_back((self.now(), process.node));
         }
         self.journal.record(self.now(), 0, 0, Event::ProcessEnded { process: process.id.0, end: end.clone() });
         self.each_kernel(|kernel| kernel.process_ended(process, &end));
@@ -338,7 +353,7 @@ impl World {
         F::Output: Send + 'static,
     {
         // madsim keeps a weak reference to every task ever spawned on a node until somebody counts them.
-        if self.spawned.fetch_add(1, Ordering::Relaxed) % 100_000 == 99_999 {
+        if self.spawned.fetch_add(1, Ordering::Relaxed) % 10_000 == 9_999 {
             Handle::current().metrics().num_tasks();
         }
         #[expect(clippy::disallowed_methods, reason = "the one place that everything else is to use")]

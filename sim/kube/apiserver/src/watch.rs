@@ -59,6 +59,14 @@ impl Encoder {
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
+        if self.form == Form::Plain && !initial_end {
+            // Most of what an idle cluster says; its parts need no escapes.
+            let (kind, version) = (&self.resource.kind, self.resource.api_version());
+            let object = format!(
+                r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{{"resourceVersion":"{revision}"}}}}"#
+            );
+            return line("BOOKMARK", object.as_bytes());
+        }
         let mut metadata = json!({ "resourceVersion": revision.to_string() });
         if initial_end {
             metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
