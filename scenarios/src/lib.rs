@@ -17,5 +17,6 @@ mod tables;
 mod upgrade;
 mod user;
 mod v2_disable_enable;
+mod volume_life;
 
 pub use catalogue::{catalogue, defects, releases, selection};

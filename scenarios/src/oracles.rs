@@ -14,4 +14,4 @@ pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
-pub use volumes::RestoredVolumesHoldTheirData;
+pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};

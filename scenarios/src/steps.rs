@@ -78,6 +78,29 @@ pub enum Action {
         /// How many blocks.
         blocks: u32,
     },
+    /// All attached volumes are read and written for a while.
+    UseVolumes {
+        /// How long.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+    },
+    /// An attached volume has all its replicas.
+    AwaitHealthy {
+        /// Its name.
+        name: String,
+    },
+    /// A snapshot of an attached volume is backed up, until that is completed or has failed.
+    BackUpVolume {
+        /// Its name.
+        name: String,
+    },
+    /// A volume is made of the last completed backup of another, and read; if none was completed, nothing is done.
+    RestoreVolume {
+        /// Its name.
+        name: String,
+        /// The other's name.
+        from: String,
+    },
     /// What was written to the volume, and to those of this name before it, is read; for this it is attached if it is not.
     CheckVolume {
         /// Its name.
@@ -179,6 +202,9 @@ impl Action {
             | Self::DetachVolume { name }
             | Self::WriteVolume { name, .. }
             | Self::CheckVolume { name }
+            | Self::AwaitHealthy { name }
+            | Self::BackUpVolume { name }
+            | Self::RestoreVolume { name, .. }
             | Self::DeleteVolume { name }
             | Self::SystemBackup { name }
             | Self::SystemRestore { name } => Some(name),
@@ -192,7 +218,9 @@ impl Action {
             false => Err(format!("{key} = {value}; allowed are 1 to {high}")),
         };
         if let Some(name) = self.name().filter(|name| !is_name(name)) {
-            return Err(format!("{name:?} is no name for it; allowed are two to 63 lower-case letters, digits and \"-\""));
+            return Err(format!(
+                "{name:?} is no name for it; allowed are two to 63 lower-case letters, digits and \"-\""
+            ));
         }
         match self {
             Self::FillStore { backups, blocks, .. } => {
@@ -207,7 +235,9 @@ impl Action {
                     false => Err(format!("machine = {machine:?}; allowed are {}", workers.join(", "))),
                 }
             }
-            Self::Wait { lasts } if *lasts > LONGEST => Err("for is too long; allowed is up to 30 days".into()),
+            Self::Wait { lasts } | Self::UseVolumes { lasts } if *lasts > LONGEST => {
+                Err("for is too long; allowed is up to 30 days".into())
+            }
             Self::Upgrade {} if !upgrades => Err("upgrade: this scenario knows one release only".into()),
             _ => Ok(()),
         }
@@ -239,16 +269,18 @@ impl Reach {
             Action::DetachVolume { name } | Action::DeleteVolume { name } => {
                 self.volumes.entry(name.clone()).or_default().1 = None;
             }
-            Action::WriteVolume { name, .. } | Action::CheckVolume { name } => match self.volumes.get(name) {
-                Some((Engine::V2, _)) => return Err(format!("{name} is a v2 volume; their data is not modelled")),
-                Some((_, Some(machine))) if machine != MACHINE => {
-                    return Err(format!("{name} is attached to {machine}; the client is on {MACHINE}"));
+            Action::WriteVolume { name, .. } | Action::CheckVolume { name } | Action::BackUpVolume { name } => {
+                match self.volumes.get(name) {
+                    Some((Engine::V2, _)) => return Err(format!("{name} is a v2 volume; their data is not modelled")),
+                    Some((_, Some(machine))) if machine != MACHINE => {
+                        return Err(format!("{name} is attached to {machine}; the client is on {MACHINE}"));
+                    }
+                    Some((_, None)) | None if !matches!(action, Action::CheckVolume { .. }) => {
+                        return Err(format!("{name} is not attached; attach-volume comes first"));
+                    }
+                    _ => {}
                 }
-                Some((_, None)) | None if matches!(action, Action::WriteVolume { .. }) => {
-                    return Err(format!("{name} is not attached; attach-volume comes first"));
-                }
-                _ => {}
-            },
+            }
             _ => {}
         }
         Ok(())

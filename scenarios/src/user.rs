@@ -2,6 +2,7 @@
 //! volumes, as a user's programs do.
 
 mod backups;
+mod contents;
 mod nodes;
 mod teardown;
 mod volumes;
@@ -24,6 +25,7 @@ use crate::install::{create, install};
 use crate::oracles::ClientsAreServed;
 use crate::steps::Action;
 use crate::tables::{ClusterTable, is_instant};
+use crate::user::contents::Contents;
 use crate::{store, upgrade};
 
 /// Longest time until an installed Longhorn is ready, and until what the client asked for has come about.
@@ -54,11 +56,13 @@ struct User {
 }
 
 /// What the client knows of a volume.
-#[derive(Default)]
 struct Known {
-    /// How many blocks it wrote.
-    blocks: u32,
+    contents: Contents,
     is_attached: bool,
+    /// It was deleted: one of its name is another volume that holds the same.
+    is_another: bool,
+    /// Its last completed backup, and what it holds.
+    backup: Option<(String, Contents)>,
 }
 
 /// The play: everything is installed from outside, the rest is the client's, in its pod.
@@ -145,6 +149,10 @@ impl User {
             Action::AttachVolume { name, machine } => self.attach_volume(&name, &machine).await,
             Action::DetachVolume { name } => self.detach_volume(&name).await,
             Action::WriteVolume { name, blocks } => self.write_volume(&name, blocks).await,
+            Action::UseVolumes { lasts } => self.use_volumes(lasts).await,
+            Action::AwaitHealthy { name } => self.await_healthy(&name).await,
+            Action::BackUpVolume { name } => self.back_up_volume(&name).await,
+            Action::RestoreVolume { name, from } => self.restore_volume(&name, &from).await,
             Action::CheckVolume { name } => self.check_volume(&name).await,
             Action::DeleteVolume { name } => self.delete_volume(&name).await,
             Action::SystemBackup { name } => self.back_up_system(&name).await,
@@ -156,6 +164,12 @@ impl User {
                 Ok(())
             }
         }
+    }
+
+    /// What is known of a volume.
+    fn volume(&mut self, name: &str) -> &mut Known {
+        let unknown = || Known { contents: Contents::new(name), is_attached: false, is_another: false, backup: None };
+        self.volumes.entry(name.to_owned()).or_insert_with(unknown)
     }
 
     /// Longhorn's objects of a kind.

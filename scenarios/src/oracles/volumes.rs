@@ -1,7 +1,8 @@
-//! **Damage**: data that was backed up and restored is not there.
+//! **Damage**: data that was acknowledged, or backed up and restored, is not there.
 //! **Promise**: a system restore brings back the volumes of a system backup with the data of their backups (Longhorn's documentation, "Restore
 //! Longhorn system"; safety statement S7 of the list this follows: content of the restored volume is the content at the backup).
-//! **Bound**: the client waits until the restore has ended and the volume can be attached; then the data is there or lost.
+//! What a volume has acknowledged is read from then on (S1 of that list), whatever happens to replicas, machines and pods.
+//! **Bound**: reads are judged as they come; for a restored volume the client waits until the restore has ended and the volume can be attached; then the data is there or lost.
 
 use corral_world::Oracle;
 
@@ -11,5 +12,14 @@ pub struct RestoredVolumesHoldTheirData;
 impl Oracle for RestoredVolumesHoldTheirData {
     fn name(&self) -> &'static str {
         "restored-volumes-hold-their-data"
+    }
+}
+
+/// Who reads an attached volume reads what was acknowledged last, or a later write that was never answered. Clients report it.
+pub struct AcknowledgedWritesAreReadable;
+
+impl Oracle for AcknowledgedWritesAreReadable {
+    fn name(&self) -> &'static str {
+        "acknowledged-writes-are-readable"
     }
 }

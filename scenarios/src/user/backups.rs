@@ -1,9 +1,11 @@
 //! What the client does with backups of volumes and of the system.
 
 use corral_kube_client::ListParams;
+use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::system_backup::SystemBackupState;
 use longhorn_api::kinds::system_restore::SystemRestoreState;
-use longhorn_api::{Backup, BackupVolume, DEFAULT_NAMESPACE, SystemBackup, SystemRestore};
+use longhorn_api::{Backup, BackupVolume, DEFAULT_NAMESPACE, Snapshot, SystemBackup, SystemRestore, labels};
+use serde_json::json;
 
 use super::teardown::{Interpreter, Teardown};
 use super::{Failed, User};
@@ -36,6 +38,65 @@ impl User {
         let backups = self.api::<Backup>();
         let look = || async { backups.list(&ListParams::default()).await.is_ok_and(|list| list.items.len() >= count) };
         self.wait_until(&format!("{count} Backups are there"), look).await
+    }
+
+    /// Takes a snapshot and backs it up. That the backup fails is an answer too: faults may deserve it.
+    pub(super) async fn back_up_volume(&mut self, name: &str) -> Result<(), Failed> {
+        let contents = self.volume(name).contents.clone();
+        let mut random = self.stage.stream(&format!("backup/{name}"));
+        let snapshot_name = format!("snapshot-{}", random.hex(16));
+        let backup_name = longhorn_api::names::backup(&random.hex(16));
+        let mut snapshot = Snapshot::default();
+        snapshot.metadata.name = Some(snapshot_name.clone());
+        snapshot.spec.volume = name.to_owned();
+        snapshot.spec.create_snapshot = true;
+        let snapshots = self.api::<Snapshot>();
+        let made = || async {
+            let found = match snapshots.create(&snapshot).await {
+                Ok(made) => Some(made),
+                Err(_) => snapshots.get(&snapshot_name).await.ok(),
+            };
+            found.is_some_and(|found| found.status.ready_to_use)
+        };
+        self.wait_until(&format!("snapshot {snapshot_name} of {name} can be used"), made).await?;
+        let mut backup = Backup::default();
+        backup.metadata.name = Some(backup_name.clone());
+        backup.metadata.labels = Some([(labels::BACKUP_VOLUME.to_owned(), name.to_owned())].into());
+        backup.spec.snapshot_name = snapshot_name;
+        let backups = self.api::<Backup>();
+        let ended = || async {
+            let found = match backups.create(&backup).await {
+                Ok(made) => Some(made),
+                Err(_) => backups.get(&backup_name).await.ok(),
+            };
+            let state = found?.status.state;
+            matches!(state, BackupState::Completed | BackupState::Error).then_some(state)
+        };
+        let state = self.wait_for(&format!("backup {backup_name} of {name} has ended"), ended).await?;
+        self.stage.step(&format!("backup {backup_name} of {name}"), state.as_str());
+        if state == BackupState::Completed {
+            self.volume(name).backup = Some((backup_name, contents));
+        }
+        Ok(())
+    }
+
+    /// Makes a volume of the last completed backup of another one, if there is any.
+    pub(super) async fn restore_volume(&mut self, name: &str, from: &str) -> Result<(), Failed> {
+        let Some((backup_name, contents)) = self.volume(from).backup.clone() else {
+            self.stage.step(&format!("restore {name}"), &format!("{from} has no completed backup"));
+            return Ok(());
+        };
+        let backups = self.api::<Backup>();
+        let url = || async {
+            let url = backups.get(&backup_name).await.ok()?.status.url;
+            (!url.is_empty()).then_some(url)
+        };
+        let url = self.wait_for(&format!("backup {backup_name} has its URL"), url).await?;
+        self.create_volume_of(name, json!({ "numberOfReplicas": 1, "fromBackup": url })).await?;
+        let volume = self.volume(name);
+        volume.contents = contents;
+        volume.is_another = true;
+        self.check_volume(name).await
     }
 
     pub(super) fn teardown(&self) -> Teardown {

@@ -1,0 +1,137 @@
+//! Scenario `volume-life`: volumes are used, backed up and restored while pods, processes, machines and the network fail under them.
+//!
+//! It is about no recorded race. Faults end by themselves before the client asks for what was promised: that everything acknowledged can be read,
+//! that volumes get healthy again, that a completed backup holds what it held when it was made.
+
+use std::time::Duration;
+
+use corral_core::random::Stream;
+use corral_world::{Arm, Fault, Parameter, Plan, PlannedFault, Probe};
+
+use crate::clients::pod::MACHINE;
+use crate::oracles::{
+    AcknowledgedWritesAreReadable, ClientsAreServed, NothingIsDeletingForEver, RestoredVolumesHoldTheirData,
+};
+use crate::scenario::LonghornScenario;
+use crate::steps::{Action, Engine};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, number};
+
+/// How long the volumes are used while faults strike; all of these end in it.
+const USE: Duration = Duration::from_secs(300);
+const LAST_FAULT: Duration = Duration::from_secs(180);
+const LONGEST_FAULT: Duration = Duration::from_secs(90);
+
+/// The scenario.
+pub fn scenario() -> LonghornScenario {
+    LonghornScenario {
+        name: "volume-life",
+        about: "volumes are used, backed up and restored while pods, processes, machines and the network fail",
+        machines: 1..=5,
+        upgrades: false,
+        parameters: PARAMETERS,
+        expand,
+        oracles: || {
+            vec![
+                Box::new(AcknowledgedWritesAreReadable),
+                Box::new(RestoredVolumesHoldTheirData),
+                Box::new(ClientsAreServed),
+                Box::new(NothingIsDeletingForEver),
+            ]
+        },
+        probes: || {
+            vec![Probe {
+                name: "fault-while-used",
+                about: "a fault struck while the volumes were used",
+                reached: |_, record| matches!(&record.event, corral_core::journal::Event::Fault { begins: true, .. }),
+            }]
+        },
+    }
+}
+
+const PARAMETERS: &[Parameter] = &[
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    Parameter { key: "volumes", default: "1 to 3", about: "volumes, 1 to 8", in_plan: true },
+    Parameter { key: "backups", default: "0 or 1", about: "backups of each volume, 0 to 4", in_plan: true },
+    NETWORK_PERCENT,
+    API_PERCENT,
+    FAULTS,
+];
+
+fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
+    let mut random = Stream::new(seed, "plan");
+    let cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
+    let (volumes, backups) = (random.between(1, 3), random.below(2));
+    let volumes = number(arm, "volumes", 1..=8, volumes)?;
+    let backups = number(arm, "backups", 0..=4, backups)?;
+    let names: Vec<String> = (1..=volumes).map(|volume| format!("vol-{volume}")).collect();
+    let mut steps = Vec::new();
+    if backups > 0 {
+        steps.push(Action::SetBackupTarget {});
+    }
+    for name in &names {
+        let replicas = random.between(1, u64::from(cluster.machines.min(3))) as u32;
+        let name = || name.clone();
+        steps.extend([
+            Action::CreateVolume { name: name(), replicas, data_engine: Engine::V1 },
+            Action::AttachVolume { name: name(), machine: MACHINE.to_owned() },
+        ]);
+    }
+    for _ in 0..backups {
+        steps.push(Action::UseVolumes { lasts: random.duration(Duration::from_secs(5), Duration::from_secs(30)) });
+        steps.extend(names.iter().map(|name| Action::BackUpVolume { name: name.clone() }));
+    }
+    steps.push(Action::UseVolumes { lasts: USE });
+    for name in &names {
+        let name = || name.clone();
+        steps.extend([Action::AwaitHealthy { name: name() }, Action::CheckVolume { name: name() }]);
+        steps.extend([Action::DetachVolume { name: name() }, Action::CheckVolume { name: name() }]);
+        if backups > 0 {
+            steps.push(Action::RestoreVolume { name: format!("{}-restored", name()), from: name() });
+        }
+        steps.push(Action::DeleteVolume { name: name() });
+    }
+    let workers = cluster.workers();
+    let faults = tables::faults(&mut random, arm, |random| fault(random, &workers))?;
+    Ok(tables::plan(&cluster, &steps, faults))
+}
+
+/// What an installation has to live through. The client's own machine keeps its power: with it the client would be gone.
+fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
+    let lasts = random.duration(Duration::from_secs(2), LONGEST_FAULT);
+    let any = random.pick(workers).expect("there is a machine").clone();
+    let other = random.pick(&workers[1..]).cloned();
+    let namespace = || longhorn_api::DEFAULT_NAMESPACE.to_owned();
+    let component = |random: &mut Stream| {
+        (*random.pick(&["instance-manager-", "longhorn-manager-"]).expect("not empty")).to_owned()
+    };
+    let fault = match (random.below(8), other) {
+        (0, _) => {
+            let (name, forced) = (component(random), random.chance(1, 2));
+            Fault::DeletePods { namespace: namespace(), name, forced, machine: any }
+        }
+        (1, _) => Fault::KillProcess { namespace: namespace(), name: component(random), machine: any },
+        (2, Some(machine)) => Fault::PowerOff { lasts, machine },
+        (3, Some(machine)) => Fault::Freeze { lasts, machine },
+        (4, Some(from)) => {
+            Fault::Partition { lasts, from, to: String::new(), port: None, one_way: random.chance(1, 3) }
+        }
+        (5, _) => Fault::ApiErrors {
+            lasts,
+            code: *random.pick(&[409, 500, 503]).expect("not empty"),
+            one_in: random.between(2, 10),
+            client: "longhorn-manager".to_owned(),
+        },
+        (6, _) => Fault::WatchLag {
+            lasts,
+            extra: random.duration(Duration::from_millis(100), Duration::from_secs(5)),
+            client: "longhorn-manager".to_owned(),
+            resource: String::new(),
+        },
+        _ => Fault::SlowApi {
+            lasts,
+            extra: random.duration(Duration::from_millis(5), Duration::from_millis(200)),
+            client: "longhorn-manager".to_owned(),
+        },
+    };
+    PlannedFault { on: None, after: random.duration(Duration::from_secs(20), LAST_FAULT), fault }
+}
