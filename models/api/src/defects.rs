@@ -4,6 +4,9 @@
 //! takes the one path or the other. An id is the number of the issue in longhorn/longhorn, with a part where halves or cures
 //! stand apart. `--defect ID` adds one to a release that was published without it, `--cured ID` takes one away.
 //!
+//! `c` and a number is a mistake that a scenario of Corral found and that no issue is known of; its cure is Corral's proposal.
+//! Such ids are short because an image's tag has room for 128 characters, and all ids at once have to fit.
+//!
 //! 10120 is the odd one out: the mistake is the test client's, so `--defect 10120` means that the *strict* client runs, against
 //! whatever Longhorn `--release` names, and `--cured 10120` means the tolerant one, which is also the default. No Longhorn
 //! release "has" it, and no Longhorn image carries it in its tag; from v1.8.0-rc1 on Longhorn only makes it show often.
@@ -100,6 +103,10 @@ pub enum Defect {
     Issue10791Finalizer,
     /// longhorn#13685
     Issue13685,
+    /// The Snapshot of a volume whose rebuild begins is deleted.
+    FoundSnapshotDeleted,
+    /// A manager without an engine binary makes a system backup, or restores one.
+    FoundWithoutBinary,
 }
 
 /// The table, ordered by id.
@@ -198,6 +205,27 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream yet: accept both texts",
         remark: "from v1.6.3 on; with longhorn#3055, #6750, #8713",
+    },
+    Record {
+        defect: Defect::FoundSnapshotDeleted,
+        id: "c1",
+        component: Component::Manager,
+        cause: "the engine controller waits up to 30 s inside a reconcile for a rebuild to begin (10 s of it for the purge before), then \
+                deletes the Snapshots that the Engine it read before the wait does not list: one taken meanwhile goes, its data too",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: read the Engine again before looking for Snapshots that it has no longer",
+        remark: "v1.9.2: startRebuilding and syncSnapshotCRs in controller/engine_controller.go, lines 1947, 370 and 1207; also in v1.11.0; a \
+                 system backup then waits 24 h for the Backup whose Snapshot is gone",
+    },
+    Record {
+        defect: Defect::FoundWithoutBinary,
+        id: "c2",
+        component: Component::Manager,
+        cause: "any manager takes a new SystemBackup or SystemRestore, also one on whose node the default engine image is not deployed yet: \
+                it cannot run the engine binary that reads the store, and what it took is in Error for good",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: ask for the engine image's readiness first, as the controllers of single backups do",
+        remark: "v1.9.2: isResponsibleFor in controller/system_backup_controller.go (line 253) and system_restore_controller.go; also in v1.11.0",
     },
 ];
 

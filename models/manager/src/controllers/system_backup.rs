@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_kube_client::{EventRecorder, EventType};
+use corral_kube_client::{Event, EventRecorder, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_backup::{CONDITION_ERROR, REASON_SYNC, SystemBackupState};
-use longhorn_api::{BackupTarget, Release, SystemBackup, labels, names};
+use longhorn_api::{BackupTarget, Defect, EngineImage, Release, SystemBackup, labels, names};
 
 use super::capitalised;
 use super::system_backup_archive::remove_local_files;
@@ -46,10 +46,19 @@ impl Step {
 /// The event of every step before the archive, and its message.
 pub(super) const STARTED: (&str, &str) = ("Start", "Starting system backup");
 
-/// Starts it: SystemBackups without resync.
+/// Starts it: SystemBackups without resync. Without defect c2 EngineImages too: one that nobody could take waits for them.
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.system_backups.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
+    if !manager.datastore.build.has(Defect::FoundWithoutBinary) {
+        let (of, to) = (manager.clone(), queue.clone());
+        let on_image = move |_event: Event<EngineImage>| {
+            let backups = of.datastore.system_backups.list();
+            let new = backups.iter().filter(|backup| backup.status.state == SystemBackupState::New);
+            new.for_each(|backup| to.add(name(&backup.metadata)));
+        };
+        manager.datastore.engine_images.informer().add_handler_with_resync(Duration::ZERO, on_image);
+    }
     let events = Arc::new(manager.events(SystemBackupController::NAME));
     let controller = SystemBackupController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();
@@ -69,6 +78,9 @@ impl Reconcile for SystemBackupController {
         let Some(backup) = datastore.system_backups.find(name) else { return Ok(()) };
         let me = self.manager.node();
         if !datastore.is_responsible_for(me, &backup.status.owner_id) {
+            return Ok(());
+        }
+        if backup.status.state == SystemBackupState::New && !datastore.may_begin_on_system(me)? {
             return Ok(());
         }
         let taken = ownership::take(&datastore.system_backups, (*backup).clone(), me).await?;

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_kube_client::{Api, DeleteParams, EventRecorder, EventType};
+use corral_kube_client::{Api, DeleteParams, Event, EventRecorder, EventType};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_restore::{CONDITION_ERROR, SystemRestoreState, SystemRestoreStatus};
-use longhorn_api::{SystemRestore, names, settings};
+use longhorn_api::{Defect, EngineImage, SystemRestore, names, settings};
 use serde_json::{Value, json};
 
 use super::capitalised;
@@ -43,10 +43,19 @@ enum Step {
     Failed { reason: String, message: String },
 }
 
-/// Starts it: SystemRestores without resync.
+/// Starts it: SystemRestores without resync. Without defect c2 EngineImages too: one that nobody could take waits for them.
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.system_restores.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
+    if !manager.datastore.build.has(Defect::FoundWithoutBinary) {
+        let (of, to) = (manager.clone(), queue.clone());
+        let on_image = move |_event: Event<EngineImage>| {
+            let restores = of.datastore.system_restores.list();
+            let new = restores.iter().filter(|restore| restore.status.state == SystemRestoreState::New);
+            new.for_each(|restore| to.add(name(&restore.metadata)));
+        };
+        manager.datastore.engine_images.informer().add_handler_with_resync(Duration::ZERO, on_image);
+    }
     let events = manager.events(SystemRestoreController::NAME);
     let controller = SystemRestoreController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();
@@ -62,6 +71,9 @@ impl Reconcile for SystemRestoreController {
         let Some(restore) = datastore.system_restores.find(name) else { return Ok(()) };
         let me = self.manager.node();
         if !datastore.is_responsible_for(me, &restore.status.owner_id) {
+            return Ok(());
+        }
+        if restore.status.state == SystemRestoreState::New && !datastore.may_begin_on_system(me)? {
             return Ok(());
         }
         let taken = ownership::take(&datastore.system_restores, (*restore).clone(), me).await?;

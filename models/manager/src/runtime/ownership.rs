@@ -5,15 +5,15 @@
 //! first. There is no fencing: a former owner acts on its cache until that shows the new one.
 //!
 //! Objects of backups additionally belong to nodes on which the default engine image is ready, because working on them means to run
-//! the engine binary.
+//! the engine binary. System backups and restores mean that too, but upstream does not ask there (defect c2).
 
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::engine_image::EngineImageState;
 use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
     BackingImage, BackingImageDataSource, BackingImageManager, Backup, BackupBackingImage, BackupTarget, BackupVolume,
-    CustomResource, Engine, EngineImage, InstanceManager, Orphan, Replica, SystemBackup, SystemRestore, Volume, names,
-    settings,
+    CustomResource, Defect, Engine, EngineImage, InstanceManager, Orphan, Replica, SystemBackup, SystemRestore, Volume,
+    names, settings,
 };
 
 use super::datastore::Datastore;
@@ -119,6 +119,15 @@ impl Datastore {
         let owner_is_ready = self.is_engine_image_ready(&image, current)?;
         let i_am_ready = self.is_engine_image_ready(&image, me)?;
         Ok(is_responsible_with_engine_image(responsible, me == current, owner_is_ready, i_am_ready))
+    }
+
+    /// Whether `me` may take a system backup or restore that is new: the first step runs the engine binary. With defect c2 nobody asks. An
+    /// error if the engine image is not known yet.
+    pub fn may_begin_on_system(&self, me: &str) -> Result<bool> {
+        if self.build.has(Defect::FoundWithoutBinary) {
+            return Ok(true);
+        }
+        self.is_engine_image_ready(&self.existing_setting_value(settings::DEFAULT_ENGINE_IMAGE)?, me)
     }
 
     /// Whether `me` works on an engine image: as long as no node has it, whoever comes first; then a node that has it.

@@ -79,3 +79,25 @@ fn what_the_store_has_is_pulled_shown_and_deleted() {
         });
     }
 }
+
+/// Before, a system backup of a target that nobody had reached yet was taken, and failed.
+#[test]
+fn a_system_backup_is_refused_until_its_target_is_available() {
+    let (refused, accepted) = play(1, async {
+        let longhorn = Longhorn::boot("v1.9.2").await;
+        let system_backups = longhorn.api::<SystemBackup>();
+        let mut wanted = SystemBackup::default();
+        wanted.metadata.name = Some("system-backup-1".to_owned());
+        let refused = system_backups.create(&wanted).await.map(drop).map_err(|error| error.to_string());
+        longhorn.set_target().await;
+        let patience = Patience::new("the target is available", 60);
+        while !longhorn.list::<BackupTarget>().await.iter().any(|target| target.status.available) {
+            patience.wait().await;
+        }
+        (refused, system_backups.create(&wanted).await.map(drop).map_err(|error| error.to_string()))
+    })
+    .0;
+    let message = refused.expect_err("nobody reached the target");
+    assert!(message.contains("backup target default is not available"), "{message}");
+    assert_eq!(accepted, Ok(()));
+}

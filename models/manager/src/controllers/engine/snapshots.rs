@@ -1,9 +1,14 @@
 //! A Snapshot resource for each snapshot that the engine has, and none for what it has no longer.
+//!
+//! Fault model: upstream goes by the Engine as the reconcile read it at its beginning, and by the Snapshots as they are now. Between the two
+//! lies the wait for a rebuild to begin (`super::rebuild`, up to 30 s): a Snapshot that became ready meanwhile is taken for one that the
+//! engine has lost, and is deleted with its data (defect c1).
 
-use longhorn_api::{Engine, Snapshot};
+use longhorn_api::{Defect, Engine, Snapshot};
 
 use super::EngineController;
 use crate::runtime::Result;
+use crate::runtime::backups::name;
 use crate::runtime::volumes::VOLUME_HEAD;
 
 impl EngineController {
@@ -12,10 +17,16 @@ impl EngineController {
         let datastore = &self.shared.manager.datastore;
         let volume_name = &engine.spec.volume_name;
         let volume = datastore.volumes.get(volume_name)?;
+        let known = datastore.snapshots_of_volume(volume_name);
+        // Read after the Snapshots: what one of them says of itself, this Engine said before.
+        let newest = match datastore.build.has(Defect::FoundSnapshotDeleted) {
+            true => None,
+            false => Some(datastore.engines.get(name(&engine.metadata))?),
+        };
+        let engine = newest.as_deref().unwrap_or(engine);
         if !volume.spec.migration_node_id.is_empty() || !engine.status.snapshots_error.is_empty() {
             return Ok(());
         }
-        let known = datastore.snapshots_of_volume(volume_name);
         for (snapshot_name, snapshot) in datastore.in_map_order(&known) {
             // One that is still to be taken is not missing.
             let was_there = !snapshot.spec.create_snapshot || !snapshot.status.creation_time.is_empty();

@@ -1,7 +1,7 @@
 //! The validators of the kinds of backups.
 
 use longhorn_api::kinds::backup::BackupMode;
-use longhorn_api::{Backup, BackupBackingImage, BackupTarget, labels, names, settings};
+use longhorn_api::{Backup, BackupBackingImage, BackupTarget, Release, labels, names, settings};
 
 use super::Denial;
 use crate::engine::backup_target_client::is_valid_name;
@@ -71,13 +71,17 @@ pub fn backup_backing_image(datastore: &Datastore, backup: &BackupBackingImage) 
     Ok(())
 }
 
-/// A system backup needs the default target, and a way into it.
+/// A system backup needs the default target and a way into it; from v1.9.2 on the target has to have been reached.
 pub fn system_backup(datastore: &Datastore) -> Result<(), Denial> {
     let refused = |error: crate::runtime::Error| Denial::bad_request(error.to_string());
     if !datastore.has_many_backup_targets() {
         datastore.existing_setting_value(settings::BACKUP_TARGET).map_err(refused)?;
     }
     let target = datastore.backup_targets.get(names::DEFAULT_BACKUP_TARGET).map_err(refused)?;
+    if datastore.release().at_least(Release::V1_9_2) && !target.status.available {
+        let target = names::DEFAULT_BACKUP_TARGET;
+        return Err(Denial::invalid(format!("backup target {target} is not available")));
+    }
     let store_type = credentials::store_type(&target.spec.backup_target_url);
     if credentials::requires_credential(store_type) && target.spec.credential_secret.is_empty() {
         return Err(Denial::bad_request(format!("cannot access {store_type} without credential secret")));
