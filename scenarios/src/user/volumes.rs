@@ -49,11 +49,18 @@ impl User {
         self.wait_for_volume(name, state, |volume| volume.status.state.as_str() == state).await
     }
 
-    pub(super) async fn create_volume(&self, name: &str, replicas: u32, engine: Engine) -> Result<(), Failed> {
+    pub(super) async fn create_volume(
+        &self,
+        name: &str,
+        replicas: u32,
+        engine: Engine,
+        image: &str,
+    ) -> Result<(), Failed> {
         let mut volume = Volume::default();
         volume.metadata.name = Some(name.to_owned());
         let spec = json!({
             "size": VOLUME_BYTES.to_string(), "numberOfReplicas": replicas, "dataEngine": engine, "frontend": "blockdev",
+            "backingImage": image,
         });
         volume.spec = serde_json::from_value(spec).expect("a spec of ours");
         let volumes = self.api::<Volume>();
