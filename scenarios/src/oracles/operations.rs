@@ -3,7 +3,8 @@
 //! **Promise**: Longhorn's states of SystemBackup and BackupBackingImage (liveness statement "every operation ends"; safety statement "a completed
 //! backup is durable, and its remote configuration complete").
 //! **Bound**: the settle phase, which ends only when nothing was written for 65 s (twice the informers' resync, thirteen looks of a waiting system
-//! backup) or after 15 min, after the client has waited for 15 min itself. Longhorn's own bound is 24 h, after which it goes on without.
+//! backup) or after 15 min; before it the client has waited for some minutes itself. Longhorn's own bound is 24 h, after which it goes on
+//! without.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

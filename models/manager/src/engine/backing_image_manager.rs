@@ -90,7 +90,7 @@ pub type ImageBackupStatus = bimrpc::BackupStatusResponse;
 #[derive(Clone)]
 pub struct BackingImageManagerClient {
     service: BackingImageManagerServiceClient<Channel>,
-    peer: String,
+    channel: Channel,
 }
 
 impl BackingImageManagerClient {
@@ -108,9 +108,8 @@ impl BackingImageManagerClient {
             let message = format!("cannot launch a client for incompatible backing image manager {manager_name}");
             return Err(Error::message(message));
         }
-        let peer = format!("{}:{PORT}", status.ip);
-        let channel = Channel::new(peer.clone()).timeout(TIMEOUT);
-        Ok(Self { service: BackingImageManagerServiceClient::new(channel), peer })
+        let channel = Channel::new(format!("{}:{PORT}", status.ip)).timeout(TIMEOUT);
+        Ok(Self { service: BackingImageManagerServiceClient::new(channel.clone()), channel })
     }
 
     /// The oldest and the newest interface it understands.
@@ -162,7 +161,7 @@ impl BackingImageManagerClient {
         };
         let answer = self.service.backup_create(request).await;
         let outcome = answer.as_ref().err().map_or("ok", |status| status.message());
-        reads::record_call(&taken, &method, &self.peer, outcome, began.elapsed());
+        reads::record_call(&taken, &method, self.channel.address(), outcome, began.elapsed());
         call(std::future::ready(answer)).await.map(drop)
     }
 
@@ -171,9 +170,10 @@ impl BackingImageManagerClient {
         call(self.service.backup_status(bimrpc::BackupStatusRequest { name: image.to_owned() })).await
     }
 
-    /// Tells when something changes.
+    /// Tells when something changes, as long as the manager lives.
     pub async fn watch(&mut self) -> Result<FileNews> {
-        Ok(FileNews(call(self.service.watch(())).await?))
+        let mut service = BackingImageManagerServiceClient::new(self.channel.clone().without_timeout());
+        Ok(FileNews(call(service.watch(())).await?))
     }
 }
 
