@@ -164,5 +164,10 @@ fn upgrade() {
     run("upgrade", "upgrade");
 }
 
+#[test]
+fn system_backup() {
+    run("system-backup", "system_backup");
+}
+
 // `system-restore` has no test with fixed seeds yet: in some of them a system backup of the default release never ends, because the Snapshot
 // resource of its Backup was deleted under it; whether that is ours or Longhorn's is not known. Its seed file is replayed above.
