@@ -9,7 +9,7 @@ use longhorn_api::builds::Selection;
 use longhorn_api::defects::{Defect, TABLE};
 use longhorn_api::releases::{Release, ReleaseLine};
 
-use crate::{backup_cleanup, system_restore, upgrade, v2_disable_enable, volume_life};
+use crate::{backup_cleanup, system_backup, system_restore, upgrade, v2_disable_enable, volume_life};
 
 struct Longhorn;
 
@@ -25,6 +25,7 @@ impl Catalogue for Longhorn {
             v2_disable_enable::scenario(),
             upgrade::scenario(),
             system_restore::scenario(),
+            system_backup::scenario(),
             volume_life::scenario(),
         ];
         all.into_iter().map(|scenario| Arc::new(scenario) as Arc<dyn Scenario>).collect()

@@ -12,7 +12,7 @@ use corral_world::{Arm, Ground};
 use crate::clients::pod::{self, ClientWork};
 use crate::steps::Action;
 use crate::tables::{ClusterTable, is_instant, length};
-use crate::{images, store};
+use crate::{file_server, images, store};
 
 /// The control plane of the golden API traces, in percent of the idle one that the cluster's defaults were measured on: it shared two cores with
 /// Longhorn, and answered a status update in 7.7 ms (median of the flow `backup5`) where the idle one takes 3.
@@ -36,6 +36,9 @@ pub fn ground(cluster: &ClusterTable, actions: &[Action], arm: &Arm) -> Ground {
         buckets.create_bucket(store::BUCKET);
         images = images.with(store::REPOSITORY, store::image(buckets.clone()));
         stores.push(buckets);
+    }
+    if actions.iter().any(Action::needs_files) {
+        images = images.with(file_server::REPOSITORY, file_server::image());
     }
     let mut spec = ClusterSpec::workers(0).images(images);
     let has_block_disks = actions.contains(&Action::AddBlockDisks {});

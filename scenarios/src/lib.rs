@@ -3,6 +3,7 @@
 mod backup_cleanup;
 mod catalogue;
 pub mod clients;
+mod file_server;
 mod fill;
 mod ground;
 pub mod images;
@@ -12,6 +13,7 @@ mod scenario;
 pub mod shell;
 mod steps;
 pub mod store;
+mod system_backup;
 mod system_restore;
 mod tables;
 mod upgrade;

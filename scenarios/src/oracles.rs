@@ -5,6 +5,7 @@
 mod backups;
 mod clients;
 mod deletion;
+mod operations;
 mod upgrade;
 mod v2_engine;
 mod volumes;
@@ -12,6 +13,7 @@ mod volumes;
 pub use backups::NoBackupOutlivesItsVolumeAndRemote;
 pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
+pub use operations::{BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd};
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
 pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};

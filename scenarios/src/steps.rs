@@ -8,6 +8,7 @@ use corral_world::text::duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::pod::MACHINE;
+use crate::file_server::LARGEST_MEBIBYTES;
 use crate::tables::{ClusterTable, LONGEST};
 
 /// One thing that the client does. It waits until what it asked for has come about.
@@ -48,6 +49,25 @@ pub enum Action {
     },
     /// Every node gets its block device as a disk, until all of them take replicas.
     AddBlockDisks {},
+    /// A node gets a tag, in place of those that it had.
+    TagNode {
+        /// The machine.
+        machine: String,
+        /// The tag.
+        tag: String,
+    },
+    /// A backing image is made of a file that is downloaded, until enough disks have it.
+    CreateImage {
+        /// Its name.
+        name: String,
+        /// How large the file is.
+        mebibytes: u32,
+        /// How many disks are to have it.
+        copies: u32,
+        /// Only nodes with this tag may, if it says one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        tag: String,
+    },
     /// A volume is created, until it is detached.
     CreateVolume {
         /// Its name.
@@ -57,6 +77,9 @@ pub enum Action {
         /// What stores it.
         #[serde(default, skip_serializing_if = "is_v1")]
         data_engine: Engine,
+        /// The backing image below it, if there is one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        image: String,
     },
     /// A volume is attached to a machine.
     AttachVolume {
@@ -193,10 +216,16 @@ impl Action {
         matches!(self, Self::FillStore { .. } | Self::SetBackupTarget {} | Self::PullBackups {})
     }
 
+    /// Whether there must be a server of files.
+    pub fn needs_files(&self) -> bool {
+        matches!(self, Self::CreateImage { .. })
+    }
+
     /// The volume or object that it is about.
     fn name(&self) -> Option<&str> {
         match self {
             Self::FillStore { volume: name, .. }
+            | Self::CreateImage { name, .. }
             | Self::CreateVolume { name, .. }
             | Self::AttachVolume { name, .. }
             | Self::DetachVolume { name }
@@ -226,9 +255,11 @@ impl Action {
             Self::FillStore { backups, blocks, .. } => {
                 within("backups", *backups, 100).and_then(|()| within("blocks", *blocks, 64))
             }
+            Self::CreateImage { mebibytes, copies, .. } => within("mebibytes", *mebibytes, LARGEST_MEBIBYTES)
+                .and_then(|()| within("copies", *copies, cluster.machines)),
             Self::CreateVolume { replicas, .. } => within("replicas", *replicas, cluster.machines),
             Self::WriteVolume { blocks, .. } => within("blocks", *blocks, 32),
-            Self::AttachVolume { machine, .. } | Self::AwaitNode { machine, .. } => {
+            Self::AttachVolume { machine, .. } | Self::AwaitNode { machine, .. } | Self::TagNode { machine, .. } => {
                 let workers = cluster.workers();
                 match workers.contains(machine) {
                     true => Ok(()),

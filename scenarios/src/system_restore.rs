@@ -75,7 +75,12 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     for name in &names {
         let blocks = random.between(1, 4) as u32;
         steps.extend([
-            Action::CreateVolume { name: name.clone(), replicas: cluster.machines.min(3), data_engine: Engine::V1 },
+            Action::CreateVolume {
+                name: name.clone(),
+                replicas: cluster.machines.min(3),
+                data_engine: Engine::V1,
+                image: String::new(),
+            },
             Action::AttachVolume { name: name.clone(), machine: MACHINE.to_owned() },
             Action::WriteVolume { name: name.clone(), blocks },
         ]);

@@ -3,6 +3,7 @@
 
 mod backups;
 mod contents;
+mod images;
 mod nodes;
 mod teardown;
 mod volumes;
@@ -26,7 +27,7 @@ use crate::oracles::ClientsAreServed;
 use crate::steps::Action;
 use crate::tables::{ClusterTable, is_instant};
 use crate::user::contents::Contents;
-use crate::{store, upgrade};
+use crate::{file_server, store, upgrade};
 
 /// Longest time until an installed Longhorn is ready, and until what the client asked for has come about.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -103,6 +104,10 @@ async fn set_up(stage: &Stage, outside: &Client, cluster: &ClusterTable, actions
     for object in store::manifests().into_iter().filter(|_| has_store) {
         create(outside, object).await.expect("the store's objects are accepted");
     }
+    let has_files = actions.iter().any(Action::needs_files);
+    for object in file_server::manifests().into_iter().filter(|_| has_files) {
+        create(outside, object).await.expect("the file server's objects are accepted");
+    }
     if actions.contains(&Action::AddBlockDisks {}) {
         nodes::put_block_devices(stage, &cluster.workers());
     }
@@ -143,8 +148,12 @@ impl User {
             Action::BackupCleanup {} => self.teardown().backup_cleanup().await,
             Action::SetSetting { name, value } => self.set_setting(&name, &value).await,
             Action::AddBlockDisks {} => self.add_block_disks().await,
-            Action::CreateVolume { name, replicas, data_engine } => {
-                self.create_volume(&name, replicas, data_engine).await
+            Action::TagNode { machine, tag } => self.tag_node(&machine, &tag).await,
+            Action::CreateImage { name, mebibytes, copies, tag } => {
+                self.create_image(&name, mebibytes, copies, &tag).await
+            }
+            Action::CreateVolume { name, replicas, data_engine, image } => {
+                self.create_volume(&name, replicas, data_engine, &image).await
             }
             Action::AttachVolume { name, machine } => self.attach_volume(&name, &machine).await,
             Action::DetachVolume { name } => self.detach_volume(&name).await,
@@ -186,15 +195,27 @@ impl User {
         T: Send,
         F: Future<Output = Option<T>> + Send,
     {
+        self.wait_within(LIMIT, what, look).await
+    }
+
+    /// Looks again and again, until there is something to see.
+    ///
+    /// # Errors
+    /// There is nothing in time; that is a violation of [`ClientsAreServed`].
+    async fn wait_within<T, F>(&self, limit: Duration, what: &str, look: impl Fn() -> F + Send) -> Result<T, Failed>
+    where
+        T: Send,
+        F: Future<Output = Option<T>> + Send,
+    {
         let began = Instant::now();
         loop {
             if let Some(seen) = look().await {
                 self.stage.step(what, "yes");
                 return Ok(seen);
             }
-            if began.elapsed() > LIMIT {
+            if began.elapsed() > limit {
                 self.stage.step(what, "not in time");
-                let detail = format!("not within {} s: {what}", LIMIT.as_secs());
+                let detail = format!("not within {} s: {what}", limit.as_secs());
                 self.stage.violation(ClientsAreServed.name(), &detail);
                 return Err(Failed);
             }

@@ -104,7 +104,7 @@ fn steps(v1: bool, machines: u32, lost: &str, pause: Duration, lost_before: bool
     }
     steps.extend([
         Action::AddBlockDisks {},
-        Action::CreateVolume { name: volume(), replicas: machines, data_engine: Engine::V2 },
+        Action::CreateVolume { name: volume(), replicas: machines, data_engine: Engine::V2, image: String::new() },
         Action::AttachVolume { name: volume(), machine: MACHINE.to_owned() },
     ]);
     let deletion = Action::DeleteVolume { name: volume() };

@@ -72,7 +72,7 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         let replicas = random.between(1, u64::from(cluster.machines.min(3))) as u32;
         let name = || name.clone();
         steps.extend([
-            Action::CreateVolume { name: name(), replicas, data_engine: Engine::V1 },
+            Action::CreateVolume { name: name(), replicas, data_engine: Engine::V1, image: String::new() },
             Action::AttachVolume { name: name(), machine: MACHINE.to_owned() },
         ]);
     }

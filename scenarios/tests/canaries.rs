@@ -8,13 +8,14 @@ use corral_object_store::BucketStore;
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
-    BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed, NoBackupOutlivesItsVolumeAndRemote,
-    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, UpgradesEnd, V2InstanceManagersAreUsable,
+    BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
+    CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
+    RestoredVolumesHoldTheirData, SystemBackupsEnd, UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
-use longhorn_api::{Backup, Build, DEFAULT_NAMESPACE, Node, Release, Setting, crds};
+use longhorn_api::{Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Setting, SystemBackup, crds};
 use serde_json::json;
 
 /// A scenario that does one broken thing.
@@ -244,6 +245,80 @@ fn a_backup_of_no_target_is_found() {
         })
     });
     assert!(not_ended.is_empty(), "the upgrade itself is another oracle's matter");
+}
+
+#[test]
+fn a_system_backup_that_does_not_end_well_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(SystemBackupsEnd);
+    async fn make(client: &Client, state: &str) {
+        let backups: Api<SystemBackup> = Api::namespaced(client, DEFAULT_NAMESPACE);
+        let mut backup = SystemBackup::default();
+        backup.metadata.name = Some("backup-1".into());
+        let mut made = backups.create(&backup).await.unwrap();
+        made.status.state = state.into();
+        backups.update_status(&made).await.unwrap();
+    }
+    let ready = found(oracle, |_stage, client| Box::pin(async move { make(&client, "Ready").await }));
+    assert!(ready.is_empty(), "{ready:?}");
+    let stays = found(oracle, |_stage, client| Box::pin(async move { make(&client, "Uploading").await }));
+    assert_eq!(stays, ["SystemBackup stays Uploading"]);
+    let failed = found(oracle, |_stage, client| Box::pin(async move { make(&client, "Error").await }));
+    assert_eq!(failed, ["SystemBackup ends in Error"]);
+}
+
+/// A backup of backing image `bi-1` in this state, and what the store has of it.
+async fn make_image_backup(stage: &Stage, client: &Client, state: &str, remote: Option<&str>) {
+    let backups: Api<BackupBackingImage> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    let mut backup = BackupBackingImage::default();
+    backup.metadata.name = Some("bi-1-0123abcd".into());
+    backup.spec.backing_image = "bi-1".into();
+    let mut made = backups.create(&backup).await.unwrap();
+    made.status.state = state.into();
+    backups.update_status(&made).await.unwrap();
+    let store = &stage.stores()[0];
+    store.create_bucket("b");
+    if let Some(complete) = remote {
+        let configuration = json!({ "Name": "bi-1", "CompleteTime": complete }).to_string();
+        store.insert("b", "backupstore/backing-images/backing-images/bi-1/backing-image.cfg", configuration);
+    }
+}
+
+#[test]
+fn a_backup_of_a_backing_image_that_never_ends_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(BackingImageBackupsEnd::default());
+    let ended = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "Completed", Some("2026-01-01T00:00:00Z")).await })
+    });
+    assert!(ended.is_empty(), "{ended:?}");
+    let all = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "InProgress", Some("2026-01-01T00:00:00Z")).await })
+    });
+    assert_eq!(all, ["BackupBackingImage stays InProgress, the store has all of it"]);
+    let part = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "InProgress", Some("")).await })
+    });
+    assert_eq!(part, ["BackupBackingImage stays InProgress, the store has a part of it"]);
+    let nothing =
+        found(oracle, |stage, client| Box::pin(async move { make_image_backup(&stage, &client, "", None).await }));
+    assert_eq!(nothing, ["BackupBackingImage stays in no state, the store has nothing of it"]);
+}
+
+#[test]
+fn a_completed_backup_of_a_backing_image_without_its_end_in_the_store_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(CompletedBackupsAreComplete);
+    let whole = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "Completed", Some("2026-01-01T00:00:00Z")).await })
+    });
+    assert!(whole.is_empty(), "{whole:?}");
+    let signature = ["BackupBackingImage Completed, its remote configuration absent or unfinished"];
+    let unfinished = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "Completed", Some("")).await })
+    });
+    assert_eq!(unfinished, signature);
+    let absent = found(oracle, |stage, client| {
+        Box::pin(async move { make_image_backup(&stage, &client, "Completed", None).await })
+    });
+    assert_eq!(absent, signature);
 }
 
 /// What a scenario finds when its client does these steps, on one machine.

@@ -174,3 +174,13 @@ fn upgrade() {
 fn system_restore() {
     run_without("system-restore", "system_restore", &["c1", "c2"]);
 }
+
+#[test]
+fn system_backup() {
+    run("system-backup", "system_backup");
+}
+
+#[test]
+fn volume_life() {
+    run("volume-life", "volume_life");
+}

@@ -1,5 +1,7 @@
 //! What the client does with backups of volumes and of the system.
 
+use std::time::Duration;
+
 use corral_kube_client::ListParams;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::system_backup::SystemBackupState;
@@ -11,6 +13,9 @@ use super::teardown::{Interpreter, Teardown};
 use super::{Failed, User};
 use crate::clients::LonghornClient;
 use crate::store;
+
+/// Longest time until a system backup is ready: the parts of it take seconds, and a minute more while the store is slow.
+const SYSTEM_BACKUP_LIMIT: Duration = Duration::from_secs(300);
 
 impl User {
     pub(super) async fn set_backup_target(&self) -> Result<(), Failed> {
@@ -115,9 +120,11 @@ impl User {
         wanted.metadata.name = Some(name.to_owned());
         let created = || async { backups.create(&wanted).await.is_ok() || backups.get(name).await.is_ok() };
         self.wait_until(&format!("system backup {name} is asked for"), created).await?;
-        let done =
-            || async { backups.get(name).await.is_ok_and(|backup| backup.status.state == SystemBackupState::Ready) };
-        self.wait_until(&format!("system backup {name} is ready"), done).await
+        let done = || async {
+            let backup = backups.get(name).await.ok();
+            backup.filter(|backup| backup.status.state == SystemBackupState::Ready).map(drop)
+        };
+        self.wait_within(SYSTEM_BACKUP_LIMIT, &format!("system backup {name} is ready"), done).await
     }
 
     pub(super) async fn restore_system(&self, name: &str) -> Result<(), Failed> {

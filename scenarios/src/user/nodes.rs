@@ -56,6 +56,13 @@ impl User {
         self.wait_until(&format!("setting {name} is {value}"), set).await
     }
 
+    pub(super) async fn tag_node(&self, machine: &str, tag: &str) -> Result<(), Failed> {
+        let nodes = self.api::<Node>();
+        let change = Patch::Merge(json!({ "spec": { "tags": [tag] } }));
+        let tagged = || async { nodes.patch(machine, &PatchParams::default(), &change).await.is_ok() };
+        self.wait_until(&format!("node {machine} is tagged {tag}"), tagged).await
+    }
+
     pub(super) async fn add_block_disks(&self) -> Result<(), Failed> {
         let nodes = self.api::<Node>();
         for machine in &self.machines {

@@ -51,8 +51,14 @@ impl User {
         self.wait_for_volume(name, state, |volume| volume.status.state.as_str() == state).await
     }
 
-    pub(super) async fn create_volume(&self, name: &str, replicas: u32, engine: Engine) -> Result<(), Failed> {
-        let spec = json!({ "numberOfReplicas": replicas, "dataEngine": engine });
+    pub(super) async fn create_volume(
+        &self,
+        name: &str,
+        replicas: u32,
+        engine: Engine,
+        image: &str,
+    ) -> Result<(), Failed> {
+        let spec = json!({ "numberOfReplicas": replicas, "dataEngine": engine, "backingImage": image });
         self.create_volume_of(name, spec).await?;
         self.wait_for_state(name, "detached").await
     }

@@ -14,6 +14,7 @@ use host::time::sleep;
 use longhorn_api::kinds::backing_image::BackingImageState;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::{BackingImage, BackingImageManager, BackupBackingImage, BackupTarget, Release, settings};
+use tokio::sync::RwLock;
 
 use super::backup_monitor::state;
 use crate::engine::backing_image_manager::{BackingImageManagerClient, ImageBackupOrder};
@@ -123,14 +124,21 @@ fn lock(progress: &Mutex<Progress>) -> MutexGuard<'_, Progress> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The monitors of a controller, by BackupBackingImage.
+pub(super) type Monitors = RwLock<BTreeMap<String, Arc<ImageBackupMonitor>>>;
+
 /// Asks a manager for the backup, unless that was done before, and starts to watch. `backup` becomes Pending in doubt.
+///
+/// Who asks holds the lock of all monitors until the manager has answered, as upstream does: it waits there for others' locks in the store, and
+/// so do meanwhile all reconciles of this controller that look for a monitor.
 pub(super) async fn begin(
     datastore: &Datastore,
     backup: &mut BackupBackingImage,
     image: &BackingImage,
     target: &BackupTarget,
     queue: &Queue,
-) -> Result<ImageBackupMonitor> {
+    monitors: &Monitors,
+) -> Result<Arc<ImageBackupMonitor>> {
     let limit = datastore.setting_number(settings::BACKUP_CONCURRENT_LIMIT)?;
     let target = datastore.backup_target_client(target)?;
     let backup_name = name(&backup.metadata).to_owned();
@@ -142,6 +150,7 @@ pub(super) async fn begin(
     let compression_method = datastore.existing_setting_value(settings::BACKUP_COMPRESSION_METHOD)?;
     let image_name = name(&image.metadata).to_owned();
     let mut begun = Progress::default();
+    let mut monitors = monitors.write().await;
     if backup.status.state == BackupState::New {
         let mut parameters = BTreeMap::new();
         if datastore.has_many_backup_targets() {
@@ -178,7 +187,10 @@ pub(super) async fn begin(
             error: status.error.clone(),
         };
     }
-    Ok(ImageBackupMonitor::start(client, image_name, backup_name, begun, queue.clone()))
+    let monitor = ImageBackupMonitor::start(client, image_name, backup_name.clone(), begun, queue.clone());
+    let monitor = Arc::new(monitor);
+    monitors.insert(backup_name, monitor.clone());
+    Ok(monitor)
 }
 
 fn fail(backup: &mut BackupBackingImage, error: &Error) {

@@ -4,7 +4,7 @@
 //! The half that makes a backup is in [`super::backup_creation`]. A failing Backup is never dropped from the queue.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corral_kube_client::EventRecorder;
@@ -12,6 +12,7 @@ use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::volume_attachment::AttacherType;
 use longhorn_api::{Backup, BackupTarget, labels, names, settings};
+use tokio::sync::RwLock;
 
 use super::backup_creation::Upstream;
 use super::backup_deletion::Deletions;
@@ -35,7 +36,8 @@ pub struct BackupController {
     pub(super) deletions: Arc<Deletions>,
     /// How often a Backup was found waiting for its engine or snapshot.
     pub(super) waits: TimedCounter,
-    monitors: Mutex<BTreeMap<String, Arc<BackupMonitor>>>,
+    /// The monitors, by Backup. Who asks an engine for a backup holds the lock until the engine has answered, as upstream does.
+    pub(super) monitors: RwLock<BTreeMap<String, Arc<BackupMonitor>>>,
 }
 
 /// Where a Backup belongs.
@@ -56,7 +58,7 @@ pub fn start(manager: &Arc<Manager>) {
         events: manager.events(BackupController::NAME),
         deletions: Arc::default(),
         waits: TimedCounter::new(WAITS_LIFETIME, WAITS_SWEEP),
-        monitors: Mutex::default(),
+        monitors: RwLock::default(),
     };
     Runner::new(queue, Arc::new(controller)).start();
 }
@@ -190,22 +192,14 @@ impl BackupController {
     }
 
     /// The monitor of an upload that this process watches.
-    pub(super) fn running_monitor(&self, backup_name: &str) -> Option<Arc<BackupMonitor>> {
-        self.lock_monitors().get(backup_name).cloned()
+    pub(super) async fn running_monitor(&self, backup_name: &str) -> Option<Arc<BackupMonitor>> {
+        self.monitors.read().await.get(backup_name).cloned()
     }
 
-    pub(super) fn keep_monitor(&self, backup_name: &str, monitor: BackupMonitor) -> Arc<BackupMonitor> {
-        let monitor = Arc::new(monitor);
-        self.lock_monitors().insert(backup_name.to_owned(), monitor.clone());
-        monitor
-    }
-
-    pub(super) fn end_monitor(&self, backup_name: &str) {
-        self.lock_monitors().remove(backup_name);
-    }
-
-    fn lock_monitors(&self) -> MutexGuard<'_, BTreeMap<String, Arc<BackupMonitor>>> {
-        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) async fn end_monitor(&self, backup_name: &str) {
+        if self.running_monitor(backup_name).await.is_some() {
+            self.monitors.write().await.remove(backup_name);
+        }
     }
 
     /// Removes the ticket by which a backup keeps its volume attached.

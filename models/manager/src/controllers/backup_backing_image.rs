@@ -4,8 +4,7 @@
 //! Any manager may work on it, whether its node has the engine image or not. A failing one is never dropped from the queue. An upload
 //! whose resource is deleted goes on.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use corral_kube_client::{EventRecorder, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -13,7 +12,7 @@ use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::{BackingImage, BackupBackingImage, BackupTarget, Release};
 
-use super::backing_image_backup_monitor::{self, ImageBackupMonitor};
+use super::backing_image_backup_monitor::{self, ImageBackupMonitor, Monitors};
 use crate::engine::answers::BackupBackingImageInfo;
 use crate::manager::Manager;
 use crate::runtime::backups::name;
@@ -25,7 +24,7 @@ pub struct BackupBackingImageController {
     manager: Arc<Manager>,
     queue: Queue,
     events: EventRecorder,
-    monitors: Mutex<BTreeMap<String, ImageBackupMonitor>>,
+    monitors: Monitors,
 }
 
 /// Starts it: BackupBackingImages with resync.
@@ -37,7 +36,7 @@ pub fn start(manager: &Arc<Manager>) {
         manager: manager.clone(),
         queue: queue.clone(),
         events,
-        monitors: Mutex::default(),
+        monitors: Monitors::default(),
     };
     Runner::new(queue, Arc::new(controller)).start();
 }
@@ -90,7 +89,7 @@ impl BackupBackingImageController {
             let url = client.backing_image_url(datastore.backing_image_of(&backup));
             client.delete_backing_image(&url).await.context(|| "failed to delete remote backup backing image")?;
         }
-        self.lock_monitors().remove(backup_name);
+        self.end_monitor(backup_name).await;
         if matches!(backup.status.state, BackupState::Error | BackupState::Unknown) {
             let message =
                 format!("Failed backup backing image {backup_name} has been deleted: {}", backup.status.error);
@@ -125,25 +124,30 @@ impl BackupBackingImageController {
         backup.status.size = image.status.size;
         backup.status.checksum.clone_from(&image.status.checksum);
         let backup_name = name(&backup.metadata).to_owned();
-        if !self.lock_monitors().contains_key(&backup_name) {
-            match backing_image_backup_monitor::begin(datastore, backup, &image, target, &self.queue).await {
-                Ok(monitor) => drop(self.lock_monitors().insert(backup_name.clone(), monitor)),
-                Err(error) if backup.status.state == BackupState::Error => {
-                    tracing::warn!(%error, "Failed to enable the backup monitor for backup backing image {backup_name}");
-                    return Ok(false);
+        let running = self.monitors.read().await.get(&backup_name).cloned();
+        let monitor = match running {
+            Some(monitor) => monitor,
+            None => {
+                let (queue, monitors) = (&self.queue, &self.monitors);
+                match backing_image_backup_monitor::begin(datastore, backup, &image, target, queue, monitors).await {
+                    Ok(monitor) => monitor,
+                    Err(error) if backup.status.state == BackupState::Error => {
+                        tracing::warn!(%error, "Failed to enable the backup monitor for backup backing image {backup_name}");
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
-        }
-        self.follow_monitor(backup, &image);
+        };
+        self.follow_monitor(backup, &image, &monitor);
         match backup.status.state {
             BackupState::Completed => {
-                self.lock_monitors().remove(&backup_name);
+                self.end_monitor(&backup_name).await;
                 Ok(true)
             }
             BackupState::Error | BackupState::Unknown => {
                 backup.status.last_synced_at = Some(began.clone());
-                self.lock_monitors().remove(&backup_name);
+                self.end_monitor(&backup_name).await;
                 Ok(false)
             }
             _ => Ok(false),
@@ -151,9 +155,8 @@ impl BackupBackingImageController {
     }
 
     /// Takes over what the monitor saw, and tells people when the state changed.
-    fn follow_monitor(&self, backup: &mut BackupBackingImage, image: &BackingImage) {
-        let seen = self.lock_monitors().get(name(&backup.metadata)).map(ImageBackupMonitor::progress);
-        let Some(seen) = seen else { return };
+    fn follow_monitor(&self, backup: &mut BackupBackingImage, image: &BackingImage, monitor: &ImageBackupMonitor) {
+        let seen = monitor.progress();
         let before = backup.status.state.clone();
         backup.status.progress = seen.progress;
         backup.status.url = seen.url;
@@ -173,8 +176,11 @@ impl BackupBackingImageController {
         }
     }
 
-    fn lock_monitors(&self) -> MutexGuard<'_, BTreeMap<String, ImageBackupMonitor>> {
-        self.monitors.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn end_monitor(&self, backup_name: &str) {
+        let is_running = self.monitors.read().await.contains_key(backup_name);
+        if is_running {
+            self.monitors.write().await.remove(backup_name);
+        }
     }
 
     /// A store that cannot be read is logged and is no failure of the reconcile.

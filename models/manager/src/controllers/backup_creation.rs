@@ -84,12 +84,12 @@ impl BackupController {
         self.follow_monitor(backup, &volume, &monitor);
         match backup.status.state {
             BackupState::Completed => {
-                self.end_monitor(name(&backup.metadata));
+                self.end_monitor(name(&backup.metadata)).await;
                 Ok(Upstream::Ended)
             }
             BackupState::Error | BackupState::Unknown => {
                 backup.status.last_synced_at = Some(began.clone());
-                self.end_monitor(name(&backup.metadata));
+                self.end_monitor(name(&backup.metadata)).await;
                 Ok(Upstream::Goes)
             }
             _ => Ok(Upstream::Goes),
@@ -151,7 +151,7 @@ impl BackupController {
 
     /// The monitor that runs for the Backup, or a new one after the engine was asked.
     async fn monitor(&self, backup: &mut Backup, volume: &Volume, place: &Place) -> Result<Arc<BackupMonitor>> {
-        if let Some(monitor) = self.running_monitor(name(&backup.metadata)) {
+        if let Some(monitor) = self.running_monitor(name(&backup.metadata)).await {
             return Ok(monitor);
         }
         let datastore = &self.manager.datastore;
@@ -217,6 +217,7 @@ impl BackupController {
         // Upstream has connected by now, to this node's instance manager, which is the one of the engine as a rule.
         let mut proxy = EngineProxy::connect(datastore, engine).await?;
         let mut upload = Upload::of(backup);
+        let mut monitors = self.monitors.write().await;
         let is_new = matches!(backup.status.state, BackupState::New | BackupState::Pending);
         if is_new {
             let snapshot = order.snapshot.clone();
@@ -243,8 +244,9 @@ impl BackupController {
             }
             upload.status = backup.status.clone();
         }
-        let monitor = BackupMonitor::start(proxy, upload, self.queue.clone());
-        Ok(self.keep_monitor(name(&backup.metadata), monitor))
+        let monitor = Arc::new(BackupMonitor::start(proxy, upload, self.queue.clone()));
+        monitors.insert(name(&backup.metadata).to_owned(), monitor.clone());
+        Ok(monitor)
     }
 
     /// Why the engine or the snapshot cannot be used yet.

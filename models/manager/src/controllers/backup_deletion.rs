@@ -89,7 +89,7 @@ impl BackupController {
         if let Some(volume) = counts.filter(|volume| volume.status.last_backup_name == backup_name) {
             self.request_sync_of_rest(volume).await;
         }
-        self.end_monitor(&backup_name);
+        self.end_monitor(&backup_name).await;
         self.waits.forget(&backup_name);
         if matches!(backup.status.state, BackupState::Error | BackupState::Unknown) {
             let message = format!("Failed backup {backup_name} has been deleted: {}", backup.status.error);

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use host::time::timeout;
+use corral_kube_client::reads;
+use host::time::{Instant, timeout};
 use http::Request;
 use longhorn_api::BackingImageManager;
 use longhorn_api::go::Map;
@@ -89,6 +90,7 @@ pub type ImageBackupStatus = bimrpc::BackupStatusResponse;
 #[derive(Clone)]
 pub struct BackingImageManagerClient {
     service: BackingImageManagerServiceClient<Channel>,
+    channel: Channel,
 }
 
 impl BackingImageManagerClient {
@@ -107,7 +109,7 @@ impl BackingImageManagerClient {
             return Err(Error::message(message));
         }
         let channel = Channel::new(format!("{}:{PORT}", status.ip)).timeout(TIMEOUT);
-        Ok(Self { service: BackingImageManagerServiceClient::new(channel) })
+        Ok(Self { service: BackingImageManagerServiceClient::new(channel.clone()), channel })
     }
 
     /// The oldest and the newest interface it understands.
@@ -145,6 +147,7 @@ impl BackingImageManagerClient {
         if order.name.is_empty() || order.uuid.is_empty() || order.checksum.is_empty() {
             return Err(Error::message("failed to create backup backing image: missing required parameter"));
         }
+        let (taken, began, method) = (reads::take(), Instant::now(), format!("BackupCreate {}", order.name));
         let request = bimrpc::BackupCreateRequest {
             name: order.name,
             uuid: order.uuid,
@@ -156,7 +159,10 @@ impl BackingImageManagerClient {
             concurrent_limit: order.concurrent_limit,
             parameters: order.parameters,
         };
-        call(self.service.backup_create(request)).await.map(drop)
+        let answer = self.service.backup_create(request).await;
+        let outcome = answer.as_ref().err().map_or("ok", |status| status.message());
+        reads::record_call(&taken, &method, self.channel.address(), outcome, began.elapsed());
+        call(std::future::ready(answer)).await.map(drop)
     }
 
     /// How far the backup of a backing image is: the first that this manager remembers under that name.
@@ -164,9 +170,10 @@ impl BackingImageManagerClient {
         call(self.service.backup_status(bimrpc::BackupStatusRequest { name: image.to_owned() })).await
     }
 
-    /// Tells when something changes.
+    /// Tells when something changes, as long as the manager lives.
     pub async fn watch(&mut self) -> Result<FileNews> {
-        Ok(FileNews(call(self.service.watch(())).await?))
+        let mut service = BackingImageManagerServiceClient::new(self.channel.clone().without_timeout());
+        Ok(FileNews(call(service.watch(())).await?))
     }
 }
 

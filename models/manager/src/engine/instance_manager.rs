@@ -32,6 +32,7 @@ const REPLICA_PORTS_V2: i32 = 5;
 /// A connection to one instance manager.
 pub struct InstanceManagerClient {
     service: InstanceServiceClient<Channel>,
+    channel: Channel,
 }
 
 /// What the creation of an engine is told beside the engine itself.
@@ -88,7 +89,7 @@ impl InstanceManagerClient {
         let failed =
             || format!("failed to check Instance Manager Instance Service Client connection for {manager_name}");
         let connection = open(&status.ip, PORT, TIMEOUT).await.context(failed)?;
-        let mut client = Self { service: InstanceServiceClient::new(connection) };
+        let mut client = Self { service: InstanceServiceClient::new(connection.clone()), channel: connection };
         call(client.service.version_get(())).await.context(failed)?;
         Ok(client)
     }
@@ -110,9 +111,10 @@ impl InstanceManagerClient {
         call(self.service.log_set_flags(request)).await.context(|| "failed to set log flags")
     }
 
-    /// The stream that says when instances change.
+    /// The stream that says when instances change, as long as the manager lives.
     pub async fn watch(&mut self) -> Result<InstanceNews> {
-        let opened = call(self.service.instance_watch(())).await;
+        let mut service = InstanceServiceClient::new(self.channel.clone().without_timeout());
+        let opened = call(service.instance_watch(())).await;
         Ok(InstanceNews(opened.context(|| "failed to open instance update stream")?))
     }
 

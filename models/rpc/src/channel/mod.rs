@@ -110,6 +110,13 @@ impl Channel {
         self
     }
 
+    /// The same channel for calls that may last for ever, as streams that are watched do.
+    #[must_use]
+    pub fn without_timeout(mut self) -> Channel {
+        self.timeout = None;
+        self
+    }
+
     /// The same channel for calls that wait for a connection instead of failing while there is none.
     #[must_use]
     pub fn wait_for_ready(mut self) -> Channel {
