@@ -175,11 +175,16 @@ impl Run<'_> {
                 }
                 line(3, format!("{verb} {key} {code}"), format!("store: {verb} {key}: {code}"))
             }
-            Event::Step { what, outcome } => line(
-                if outcome == "yes" { 3 } else { 1 },
-                format!("{what} {outcome}"),
-                format!("client: {what}: {outcome}"),
-            ),
+            Event::Step { what, outcome } => {
+                let is_about =
+                    |(object, role): (&Object, &Role)| *role == Role::Named && what.contains(own_name(&object.1));
+                let weight = match (&**outcome, self.objects.iter().any(is_about)) {
+                    ("yes", true) => 2,
+                    ("yes", false) => 5,
+                    _ => 1,
+                };
+                line(weight, format!("{what} {outcome}"), format!("client: {what}: {outcome}"))
+            }
             Event::Fault { kind, target, begins } => {
                 let word = if *begins { "strikes" } else { "ends" };
                 line(0, String::new(), format!("fault: {kind} of {target} {word}"))

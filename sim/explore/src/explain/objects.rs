@@ -19,6 +19,8 @@ pub(super) enum Role {
 
 /// An object that so many reconciles read is everybody's: settings, nodes.
 const MOST_READERS: usize = 6;
+/// A name that so many objects say is everybody's too.
+const MOST_REFERENCES: usize = 40;
 /// More than this would bury the story.
 const MOST_READ: usize = 6;
 const MOST_FAMILY: usize = 12;
@@ -58,7 +60,8 @@ fn named(history: &History, text: &str) -> Vec<Object> {
     found.into_iter().filter(is_meant).cloned().collect()
 }
 
-/// All who own a named object, and what the named own themselves: a deletion waits for it.
+/// All who own a named object; what it owns itself, for which its deletion waits; what says its name, or whose name it says; and others of its kind
+/// that say the same names, as one does that took its place.
 fn family(history: &History, named: &BTreeMap<Object, Role>) -> Vec<Object> {
     let mut found = Vec::new();
     let mut open: Vec<&Object> = named.keys().collect();
@@ -72,18 +75,28 @@ fn family(history: &History, named: &BTreeMap<Object, Role>) -> Vec<Object> {
         }
     }
     let names: BTreeSet<&str> = named.keys().map(|(_, name)| own_name(name)).collect();
-    let belongs = |life: &Life| {
-        life.owners.iter().any(|owner| named.contains_key(owner))
-            || names.iter().any(|name| life.values.contains(*name))
+    let said = said_by(history, named);
+    let belongs = |(kind, name): &Object, life: &Life| {
+        let is_owned = life.owners.iter().any(|owner| named.contains_key(owner));
+        let is_like = named.keys().any(|(of, _)| of == kind) && said.iter().any(|name| life.values.contains(*name));
+        is_owned || is_like || said.contains(own_name(name)) || names.iter().any(|name| life.values.contains(*name))
     };
-    let owned = history
-        .objects
-        .iter()
-        .filter(|(object, life)| object.0 != "Event" && life.is_used && !named.contains_key(*object) && belongs(life));
+    let others = history.objects.iter().filter(|(object, life)| {
+        object.0 != "Event" && life.is_used && !named.contains_key(*object) && belongs(object, life)
+    });
     // What is still there first: it is what is waited for.
-    let (gone, there): (Vec<_>, Vec<_>) = owned.partition(|(_, life)| life.is_gone);
+    let (gone, there): (Vec<_>, Vec<_>) = others.partition(|(_, life)| life.is_gone);
     found.extend(there.into_iter().chain(gone).map(|(object, _)| object.clone()));
     found
+}
+
+/// The names of others that the named objects say, unless everybody says them.
+fn said_by<'a>(history: &'a History, named: &BTreeMap<Object, Role>) -> BTreeSet<&'a str> {
+    let values = named.keys().filter_map(|object| history.objects.get(object)).flat_map(|life| &life.values);
+    let all: BTreeSet<&str> = history.objects.keys().map(|(_, name)| own_name(name)).collect();
+    let of_few =
+        |name: &&str| history.objects.values().filter(|life| life.values.contains(*name)).count() <= MOST_REFERENCES;
+    values.map(String::as_str).filter(|value| all.contains(value)).filter(of_few).collect()
 }
 
 /// What the reconciles of the objects so far have read; those first that the fewest others read.
