@@ -14,6 +14,7 @@ pub use backups::NoBackupOutlivesItsVolumeAndRemote;
 pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
 pub use operations::{BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd};
+pub(crate) use operations::{backed_up_image, image_in_store};
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
 pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};

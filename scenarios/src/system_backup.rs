@@ -13,6 +13,7 @@ use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, Pr
 use crate::clients::pod::MACHINE;
 use crate::oracles::{
     BackingImageBackupsEnd, ClientsAreServed, CompletedBackupsAreComplete, NothingIsDeletingForEver, SystemBackupsEnd,
+    backed_up_image, image_in_store,
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
@@ -152,19 +153,16 @@ fn fault(random: &mut Stream) -> PlannedFault {
     }
 }
 
-/// Objects of the store that say which images it has.
-const CONFIGURATION: &str = "/backing-image.cfg";
-
 fn image_backup_is_lost(memory: &mut ProbeMemory, record: &Record<'_>) -> bool {
     match &record.event {
-        Event::StoreOperation { verb, key, code: 200, .. } if verb == "put" && key.ends_with(CONFIGURATION) => {
-            let image = key.trim_end_matches(CONFIGURATION).rsplit('/').next().unwrap_or_default();
-            memory.insert(image.to_owned(), record.at);
+        Event::StoreOperation { verb, key, code: 200, .. } if verb == "put" => {
+            if let Some(image) = image_in_store(key) {
+                memory.insert(image.to_owned(), record.at);
+            }
             false
         }
         Event::ApiWrite { kind, name, deleting: true, .. } if kind == "BackupBackingImage" => {
-            let image = name.rsplit_once('-').map_or(&**name, |(image, _suffix)| image);
-            !memory.contains_key(image)
+            !memory.contains_key(backed_up_image(name))
         }
         _ => false,
     }

@@ -101,6 +101,8 @@ pub enum Defect {
     Issue10791OwnerReference,
     /// longhorn#10791, what dadf403da mended
     Issue10791Finalizer,
+    /// longhorn#12542
+    Issue12542,
     /// longhorn#13685
     Issue13685,
     /// The Snapshot of a volume whose rebuild begins is deleted.
@@ -195,6 +197,16 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(&[Release::V1_9_0_DEV_00886872C]),
         cure: "longhorn-manager#3719 (dadf403da): remove the finalizer whatever the instance manager answers",
         remark: "never in a tag",
+    },
+    Record {
+        defect: Defect::Issue12542,
+        id: "12542",
+        component: Component::Manager,
+        cause: "a backup volume's configuration is read again only if its age in the store, in whole seconds, is another one: the \
+                last backup that was written in the second of the first reading is never known",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "longhorn-manager 6eef39c81: read it again unless the last backup that is known is the youngest",
+        remark: "cured in no modelled release; from v1.8.0-rc2 on a system backup waits for the last backup (the cure of 10057/wait)",
     },
     Record {
         defect: Defect::Issue13685,

@@ -15,8 +15,6 @@ use serde_json::Value;
 
 /// Name of the hazard: somebody took a listing that was too old to show a thing for a proof that the thing is gone.
 const ABSENCE_NOT_PROVED: &str = "absence-not-proved";
-/// Ends the keys of the objects that say what is known of a backing image's backup.
-const CONFIGURATION: &str = "/backing-image.cfg";
 
 /// Every system backup becomes Ready.
 pub struct SystemBackupsEnd;
@@ -65,11 +63,10 @@ impl Oracle for BackingImageBackupsEnd {
         let mut deleted = self.deleted.lock().unwrap_or_else(PoisonError::into_inner);
         match &record.event {
             Event::ApiWrite { kind, name, deleting: true, .. } if kind == "BackupBackingImage" => {
-                let image = name.rsplit_once('-').map_or(&**name, |(image, _suffix)| image);
-                deleted.insert(image.to_owned(), name.to_string());
+                deleted.insert(backed_up_image(name).to_owned(), name.to_string());
             }
-            Event::StoreOperation { verb, key, code: 200, .. } if verb == "put" && key.ends_with(CONFIGURATION) => {
-                let image = key.trim_end_matches(CONFIGURATION).rsplit('/').next().unwrap_or_default();
+            Event::StoreOperation { verb, key, code: 200, .. } if verb == "put" => {
+                let Some(image) = image_in_store(key) else { return };
                 let Some(name) = deleted.remove(image) else { return };
                 drop(deleted);
                 let detail = format!(
@@ -131,14 +128,25 @@ fn remote_images(stage: &Stage) -> BTreeMap<String, bool> {
     for store in stage.stores() {
         for bucket in store.buckets() {
             let objects = store.objects(&bucket, "");
-            for object in objects.iter().filter(|object| object.key.ends_with(CONFIGURATION)) {
+            for object in &objects {
+                let Some(image) = image_in_store(&object.key) else { continue };
                 let configuration: Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
-                let image = object.key.trim_end_matches(CONFIGURATION).rsplit('/').next().unwrap_or_default();
                 images.insert(image.to_owned(), !text(&configuration["CompleteTime"]).is_empty());
             }
         }
     }
     images
+}
+
+/// The backing image whose configuration has this key in a store.
+pub(crate) fn image_in_store(key: &str) -> Option<&str> {
+    key.strip_suffix("/backing-image.cfg")?.rsplit('/').next()
+}
+
+/// The backing image that a BackupBackingImage of this name is of: from v1.8.0-rc1 on eight random digits follow it.
+pub(crate) fn backed_up_image(name: &str) -> &str {
+    let is_random = |suffix: &str| suffix.len() == 8 && suffix.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.rsplit_once('-').filter(|(_, suffix)| is_random(suffix)).map_or(name, |(image, _)| image)
 }
 
 /// The backing image of a BackupBackingImage: up to v1.7.2 it has its name.
@@ -155,4 +163,20 @@ fn text(value: &Value) -> &str {
 
 fn shown(state: &str) -> &str {
     if state.is_empty() { "in no state" } else { state }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_found_in_names_of_their_backups() {
+        assert_eq!(backed_up_image("bi-1-0123abcd"), "bi-1");
+        assert_eq!(backed_up_image("bi-1"), "bi-1", "v1.7.2");
+        assert_eq!(
+            image_in_store("bucket/backupstore/backing-images/backing-images/bi-1/backing-image.cfg"),
+            Some("bi-1")
+        );
+        assert_eq!(image_in_store("bucket/backupstore/backing-images/blocks/ab/cd/abcd.blk"), None);
+    }
 }

@@ -12,7 +12,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
-use longhorn_api::{Backup, BackupTarget, BackupVolume, labels, settings};
+use longhorn_api::kinds::backup_volume::BackupVolumeStatus;
+use longhorn_api::{Backup, BackupTarget, BackupVolume, Defect, labels, settings};
 
 use super::{difference, report_count};
 use crate::engine::BackupTargetClient;
@@ -121,7 +122,8 @@ impl BackupVolumeController {
         else {
             return Ok(());
         };
-        let set_changed = self.follow_backups(backup_volume, target, &client, stored).await?;
+        let stored = BTreeSet::from_iter(stored);
+        let set_changed = self.follow_backups(backup_volume, target, &client, &stored).await?;
 
         let url = client.volume_url(&volume);
         let head = logged(
@@ -130,7 +132,8 @@ impl BackupVolumeController {
         );
         let Some(Some(head)) = head else { return Ok(()) };
         let known = backup_volume.status.last_modification_time.as_ref();
-        if !set_changed && known.is_some_and(|known| known.0 == head.modification_time) {
+        let is_same_age = known.is_some_and(|known| known.0 == head.modification_time);
+        if !set_changed && is_same_age && self.knows_last_backup(backup_volume, target, &stored) {
             backup_volume.status.last_synced_at = Some(began);
             return Ok(());
         }
@@ -145,20 +148,36 @@ impl BackupVolumeController {
         Ok(())
     }
 
+    /// Whether the last backup that is known is the youngest there is. With defect 12542 the age of the configuration in the store, in whole
+    /// seconds, answers for that: what was written a second time within the second in which it was read is never read again
+    /// (`isLastBackupUpdateSafeToSkip`).
+    fn knows_last_backup(
+        &self,
+        backup_volume: &BackupVolume,
+        target: &BackupTarget,
+        stored: &BTreeSet<String>,
+    ) -> bool {
+        let datastore = &self.manager.datastore;
+        if datastore.build.has(Defect::Issue12542) {
+            return true;
+        }
+        let backups = datastore.backups_of_volume(name(&target.metadata), datastore.volume_of(backup_volume));
+        is_youngest(&backup_volume.status, &backups, stored)
+    }
+
     /// Creates the Backups that only the store has, deletes those that only the cluster has; says whether there were any.
     async fn follow_backups(
         &self,
         backup_volume: &BackupVolume,
         target: &BackupTarget,
         client: &BackupTargetClient,
-        stored: Vec<String>,
+        stored: &BTreeSet<String>,
     ) -> Result<bool> {
         let datastore = &self.manager.datastore;
         let volume = datastore.volume_of(backup_volume);
         let present = self.synchronised_backups(&datastore.backups_of_volume(name(&target.metadata), volume)).await;
-        let stored = BTreeSet::from_iter(stored);
 
-        let missing = difference(&stored, &present);
+        let missing = difference(stored, &present);
         report_count(
             missing.len(),
             "backups in the backup target that do not exist in the cluster and need to be pulled",
@@ -166,13 +185,13 @@ impl BackupVolumeController {
         for backup in datastore.in_map_order(missing.iter()) {
             self.pull(backup, backup_volume, target, client).await?;
         }
-        let vanished = difference(&present, &stored);
+        let vanished = difference(&present, stored);
         report_count(
             vanished.len(),
             "backups in the cluster that do not exist in the backup target and need to be deleted",
         );
         for backup in datastore.in_map_order(vanished.iter()) {
-            if !datastore.build.has(longhorn_api::Defect::Issue9530) {
+            if !datastore.build.has(Defect::Issue9530) {
                 let labelled = datastore.backups.label_delete_custom_resource_only(backup).await;
                 labelled.context(|| format!("failed to add label delete-custom-resource-only to backup {backup}"))?;
             }
@@ -262,6 +281,31 @@ impl BackupVolumeController {
     }
 }
 
+/// Whether the last backup of a status is the youngest that is complete and in the store.
+fn is_youngest(status: &BackupVolumeStatus, backups: &[Arc<Backup>], stored: &BTreeSet<String>) -> bool {
+    let last = &status.last_backup_name;
+    if stored.is_empty() || last.is_empty() {
+        return stored.is_empty() && last.is_empty();
+    }
+    if !stored.contains(last) {
+        return false;
+    }
+    let counts = |backup: &&Arc<Backup>| {
+        stored.contains(name(&backup.metadata)) && backup.status.state == BackupState::Completed
+    };
+    let mut youngest: Option<(jiff::Timestamp, &str)> = None;
+    for backup in backups.iter().filter(counts) {
+        let Ok(created) = backup.status.backup_created_at.parse::<jiff::Timestamp>() else { return false };
+        if status.last_backup_at.is_empty() {
+            return false;
+        }
+        if youngest.is_none_or(|(other, _)| created > other) {
+            youngest = Some((created, name(&backup.metadata)));
+        }
+    }
+    youngest.is_some_and(|(_, youngest)| youngest == last)
+}
+
 /// Whether a failed backup has been kept for `limit`. One that was never synchronised has been since ever.
 fn has_expired(backup: &Backup, limit: Duration) -> bool {
     let failed = matches!(backup.status.state, BackupState::Error | BackupState::Unknown);
@@ -297,6 +341,31 @@ mod tests {
         backup.status.state = state;
         backup.status.last_synced_at = failed_before.map(|ago| Time(clock::now().0 - ago));
         backup
+    }
+
+    #[test]
+    fn the_youngest_completed_backup_is_the_last() {
+        let completed = |backup_name: &str, created: &str| {
+            let mut backup = backup(BackupState::Completed, None);
+            backup.metadata.name = Some(backup_name.to_owned());
+            backup.status.backup_created_at = created.to_owned();
+            Arc::new(backup)
+        };
+        let older = completed("older", "2026-01-01T00:00:00Z");
+        let younger = completed("younger", "2026-01-01T00:00:01Z");
+        let stored: BTreeSet<String> = ["older", "younger"].map(str::to_owned).into();
+        let status = |last: &str| BackupVolumeStatus {
+            last_backup_name: last.to_owned(),
+            last_backup_at: "2026-01-01T00:00:00Z".to_owned(),
+            ..BackupVolumeStatus::default()
+        };
+        let both = [older.clone(), younger];
+        assert!(is_youngest(&status("younger"), &both, &stored));
+        assert!(!is_youngest(&status("older"), &both, &stored));
+        assert!(!is_youngest(&status(""), &both, &stored), "none is known");
+        assert!(!is_youngest(&status("gone"), &both, &stored));
+        assert!(!is_youngest(&status("older"), &[older, completed("younger", "")], &stored), "one was not read yet");
+        assert!(is_youngest(&BackupVolumeStatus::default(), &[], &BTreeSet::new()));
     }
 
     #[test]
