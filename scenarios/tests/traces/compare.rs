@@ -54,7 +54,10 @@ pub fn differences(ours: &[Write], recorded: &[Write]) -> BTreeSet<String> {
 fn by_object(writes: &[Write]) -> BTreeMap<Object, Vec<Step>> {
     let mut objects: BTreeMap<Object, Vec<Step>> = BTreeMap::new();
     for write in writes {
-        objects.entry((write.kind.clone(), normalised(&write.name))).or_default().push(step(write));
+        // The name of a DaemonSet's pod ends in five random letters.
+        let is_manager = write.kind == "Pod" && write.name.starts_with("longhorn-manager-");
+        let name = if is_manager { "longhorn-manager".to_owned() } else { normalised(&write.name) };
+        objects.entry((write.kind.clone(), name)).or_default().push(step(write));
     }
     objects
 }
@@ -90,7 +93,8 @@ fn gaps(ours: &[Step], recorded: &[Step]) -> Vec<(Vec<Step>, Vec<Step>)> {
 /// A stretch where the two differ. Writes of the same sort are compared field by field.
 fn gap(ours: &[Step], recorded: &[Step]) -> String {
     let sort = |step: &Step| (step.actor.clone(), step.verb.clone(), step.subresource.clone(), step.gone);
-    let are_pairs = ours.len() == recorded.len() && ours.iter().zip(recorded).all(|(one, other)| sort(one) == sort(other));
+    let are_pairs =
+        ours.len() == recorded.len() && ours.iter().zip(recorded).all(|(one, other)| sort(one) == sort(other));
     if !are_pairs {
         return format!("ours {}, recorded {}", list(ours), list(recorded));
     }
@@ -113,9 +117,11 @@ fn head(step: &Step) -> String {
     format!("{actor}{}{subresource}{gone}", step.verb)
 }
 
-/// Fields, those below the third level and those of one condition as one.
+/// Fields, those below the third level (of containers, the fifth) as one.
 fn fields(paths: &BTreeSet<String>) -> String {
-    let short: BTreeSet<String> = paths.iter().map(|path| shortened(path)).collect();
+    let levels =
+        |path: &str| if path.starts_with("spec.containers") || path.starts_with("spec.volumes") { 5 } else { 3 };
+    let short: BTreeSet<String> = paths.iter().map(|path| shortened(path, levels(path))).collect();
     let mut shown: Vec<String> = short.iter().take(SHOWN_FIELDS).cloned().collect();
     if short.len() > shown.len() {
         shown.push(format!("and {} more", short.len() - shown.len()));
@@ -123,8 +129,7 @@ fn fields(paths: &BTreeSet<String>) -> String {
     format!("{{{}}}", shown.join(" "))
 }
 
-fn shortened(path: &str) -> String {
-    const LEVELS: usize = 3;
+fn shortened(path: &str, levels: usize) -> String {
     let (mut depth, mut quoted) = (0, false);
     for (place, letter) in path.char_indices() {
         match letter {
@@ -132,7 +137,7 @@ fn shortened(path: &str) -> String {
             '.' | '[' if !quoted => depth += 1,
             _ => {}
         }
-        if depth == LEVELS {
+        if depth == levels {
             return path[..place].to_owned();
         }
     }

@@ -17,11 +17,12 @@ use corral_scenarios::{images, store};
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
 use host::time::{Instant, sleep};
 use http::{Method, Request};
+use k8s_openapi::api::core::v1::Pod;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::system_backup::SystemBackupState;
 use longhorn_api::{
-    Backup, BackupVolume, Build, CustomResource, DEFAULT_NAMESPACE, InstanceManager, Node, Release, Snapshot, SystemBackup,
-    Volume,
+    Backup, BackupVolume, Build, CustomResource, DEFAULT_NAMESPACE, InstanceManager, Node, Release, Snapshot,
+    SystemBackup, Volume,
 };
 use longhorn_engine::{BlockDevice, Device};
 use serde_json::{Value, json};
@@ -34,6 +35,10 @@ const LIMIT: Duration = Duration::from_secs(300);
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 /// Until what a flow has set off is over.
 const AFTERMATH: Duration = Duration::from_secs(20);
+/// From the deletion of a pod until the recording's kubelet saw it.
+const KUBELET_INTERVAL: Duration = Duration::from_millis(180);
+/// From the end of the wait for a snapshot to the request for its backup, in the recording.
+const BETWEEN_REQUESTS: Duration = Duration::from_millis(400);
 /// What the recording's client wrote before each snapshot.
 const WRITTEN_BYTES: usize = 3 << 20;
 
@@ -166,14 +171,18 @@ impl Session {
         self.record("backup", self.back_up(&[7])).await;
         self.record("backup5", self.back_up(&[2, 3, 4, 5, 6])).await;
         self.record("idle-attached", sleep(Duration::from_secs(180))).await;
-        self.record("instance-manager-delete-attached", self.delete_instance_manager()).await;
         self.detach("bv").await;
         sleep(AFTERMATH).await;
         self.record("instance-manager-delete", self.delete_instance_manager()).await;
+        // Before the engine's monitor has looked for the first time.
+        self.attach("bv", false).await;
+        self.record("instance-manager-delete-attached", self.delete_instance_manager()).await;
     }
 
     async fn system_backup(self) {
         self.backup_target().await;
+        self.until_healthy("bv").await;
+        sleep(AFTERMATH).await;
         self.write(0).await;
         self.record("systembackup", async {
             let mut wanted = SystemBackup::default();
@@ -297,13 +306,16 @@ impl Session {
     }
 
     async fn snapshot(&self, name: &str) {
-        let mut wanted = Snapshot::default();
-        wanted.metadata.name = Some(name.to_owned());
-        wanted.spec.volume = "bv".into();
-        wanted.spec.create_snapshot = true;
+        let wanted = json!({
+            "apiVersion": "longhorn.io/v1beta2", "kind": "Snapshot",
+            "metadata": { "name": name, "namespace": DEFAULT_NAMESPACE },
+            "spec": { "volume": "bv", "createSnapshot": true }
+        });
+        create(&self.client, wanted).await.unwrap();
         let snapshots: Api<Snapshot> = self.api();
-        snapshots.create(&wanted).await.unwrap();
-        self.until("the snapshot can be used", || async { snapshots.get(name).await.unwrap().status.ready_to_use }).await;
+        self.until("the snapshot can be used", || async { snapshots.get(name).await.unwrap().status.ready_to_use })
+            .await;
+        sleep(BETWEEN_REQUESTS).await;
     }
 
     async fn backup(&self, name: &str, snapshot: &str, labels: Value) -> BackupState {
@@ -353,8 +365,10 @@ impl Session {
     /// The volume says what its last backup is.
     async fn until_known(&self, backup: &str) {
         let volumes: Api<Volume> = self.api();
-        self.until("the volume knows its backup", || async { volumes.get("bv").await.unwrap().status.last_backup == backup })
-            .await;
+        self.until("the volume knows its backup", || async {
+            volumes.get("bv").await.unwrap().status.last_backup == backup
+        })
+        .await;
     }
 
     async fn delete_backup_volume(&self) {
@@ -373,6 +387,11 @@ impl Session {
         let first = managers.list(&ListParams::default()).await.unwrap().items.remove(0);
         let name = first.metadata.name.clone().unwrap();
         managers.delete(&name, &DeleteParams::foreground()).await.unwrap();
+        sleep(KUBELET_INTERVAL).await;
+        // The recording's kubelet killed what ran in the pod at once, and said so.
+        let kubelet = Client::new(&self.address, ClientOptions::unlimited("fake-kubelet")).unwrap();
+        let pods: Api<Pod> = Api::namespaced(&kubelet, DEFAULT_NAMESPACE);
+        pods.delete(&name, &DeleteParams::default().grace_period(0)).await.unwrap();
         self.until("another one of the same name runs", || async {
             let found = managers.get_opt(&name).await.unwrap();
             found.is_some_and(|found| {
