@@ -118,6 +118,11 @@ impl Golden {
         Golden { entries: serde_json::from_str(recording).expect("a recording") }
     }
 
+    /// All writes.
+    pub fn all(&self) -> Vec<Write> {
+        self.entries.iter().filter_map(GoldenEntry::write).collect()
+    }
+
     /// The writes to objects of these kinds up to the first mark.
     pub fn before_mark(&self, kinds: &[&str]) -> Vec<Write> {
         Self::writes(self.entries.iter().take_while(|entry| entry.mark.is_none()), kinds)
@@ -224,10 +229,9 @@ fn changed(commit: &Commit) -> Vec<String> {
 
 fn leaves(object: &Object) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
-    for part in ["metadata", "spec", "status"] {
-        if let Some(value) = object.value.get(part) {
-            collect(part.to_owned(), value, &mut leaves);
-        }
+    let parts = object.value.as_object().into_iter().flatten();
+    for (part, value) in parts.filter(|(part, _)| !["apiVersion", "kind"].contains(&part.as_str())) {
+        collect(part.clone(), value, &mut leaves);
     }
     for dropped in ["resourceVersion", "generation", "uid", "creationTimestamp", "managedFields"] {
         leaves.remove(&format!("metadata.{dropped}"));
