@@ -34,21 +34,51 @@ fn step(write: &Write) -> Step {
     }
 }
 
-/// Every difference as a line; none means that the two are the same.
-pub fn differences(ours: &[Write], recorded: &[Write]) -> BTreeSet<String> {
-    let (ours_by_object, recorded_by_object) = (by_object(ours), by_object(recorded));
-    let objects: BTreeSet<&Object> = ours_by_object.keys().chain(recorded_by_object.keys()).collect();
-    let mut lines = BTreeSet::new();
-    for object in objects {
-        let none = Vec::new();
-        let (ours, recorded) =
-            (ours_by_object.get(object).unwrap_or(&none), recorded_by_object.get(object).unwrap_or(&none));
-        for (ours, recorded) in gaps(ours, recorded) {
-            lines.insert(numberless(&format!("{} {}: {}", object.0, object.1, gap(&ours, &recorded))));
+/// What differs, as lines.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Differences {
+    /// Of each object, where the sequences of writes differ.
+    objects: BTreeMap<Object, BTreeSet<String>>,
+    /// Writes to different kinds in the other order.
+    orders: BTreeSet<String>,
+}
+
+impl Differences {
+    /// Those between our writes of one run and the recorded ones.
+    pub fn between(ours: &[Write], recorded: &[Write]) -> Differences {
+        let (ours_by_object, recorded_by_object) = (by_object(ours), by_object(recorded));
+        let names: BTreeSet<&Object> = ours_by_object.keys().chain(recorded_by_object.keys()).collect();
+        let mut objects: BTreeMap<Object, BTreeSet<String>> = BTreeMap::new();
+        for name in names {
+            let none = Vec::new();
+            let (ours, recorded) =
+                (ours_by_object.get(name).unwrap_or(&none), recorded_by_object.get(name).unwrap_or(&none));
+            let lines = gaps(ours, recorded)
+                .into_iter()
+                .map(|(ours, recorded)| numberless(&format!("{} {}: {}", name.0, name.1, gap(&ours, &recorded))));
+            objects.insert(name.clone(), lines.collect());
         }
+        Differences { objects, orders: reversed(ours, recorded) }
     }
-    lines.extend(reversed(ours, recorded));
-    lines
+
+    /// What every run differs in: an object that is written as in the recording in one of the runs, and an order that is not reversed in one of
+    /// them, are matters of time in ours as in the real one. Of an object that always differs the run that differs least.
+    pub fn of_all(runs: &[Differences]) -> BTreeSet<String> {
+        let objects: BTreeSet<&Object> = runs.iter().flat_map(|run| run.objects.keys()).collect();
+        let least = |object: &Object| {
+            let of_runs = runs.iter().map(|run| run.objects.get(object).cloned().unwrap_or_default());
+            of_runs.min_by_key(BTreeSet::len).unwrap_or_default()
+        };
+        let mut lines: BTreeSet<String> = objects.into_iter().flat_map(least).collect();
+        let orders = runs.iter().map(|run| run.orders.clone());
+        lines.extend(orders.reduce(|one, other| &one & &other).unwrap_or_default());
+        lines
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.objects.values().flatten().chain(&self.orders).map(String::as_str)
+    }
 }
 
 fn by_object(writes: &[Write]) -> BTreeMap<Object, Vec<Step>> {

@@ -61,22 +61,22 @@ impl Played {
 }
 
 /// The flows of the first recording, in its order.
-pub fn first() -> Played {
-    play(|session| Box::pin(session.first()))
+pub fn first(seed: u64) -> Played {
+    play(seed, |session| Box::pin(session.first()))
 }
 
 /// The flow of a system backup, which was recorded in a cluster of its own.
-pub fn system_backup() -> Played {
-    play(|session| Box::pin(session.system_backup()))
+pub fn system_backup(seed: u64) -> Played {
+    play(seed, |session| Box::pin(session.system_backup()))
 }
 
 type Part = fn(Session) -> Play;
 
-fn play(part: Part) -> Played {
+fn play(seed: u64, part: Part) -> Played {
     let flows = Flows::default();
     let scenario = Arc::new(Recorded { part, flows: flows.clone() });
     let options = RunOptions { keep_journal: true, logs: None };
-    let verdict = run(scenario, &Arm::default(), 1, None, options).expect("a plan of ours");
+    let verdict = run(scenario, &Arm::default(), seed, None, options).expect("a plan of ours");
     assert!(verdict.violations.is_empty(), "{:?}", verdict.violations);
     let flows = std::mem::take(&mut *flows.lock().expect("nobody panicked"));
     Played { flows, journal: verdict.journal.expect("it was asked for") }
@@ -163,6 +163,7 @@ struct Session {
 
 impl Session {
     async fn first(self) {
+        self.record("idle", sleep(Duration::from_secs(96))).await;
         self.record("volume", self.volume()).await;
         self.record("backup-target", self.backup_target()).await;
         self.write(0).await;
