@@ -1,7 +1,11 @@
 //! Every scenario as a test. `SEED=` (a number, a range, a git hash, or a seed file's path) chooses what runs; without it, a few fixed seeds do, so
 //! that nobody's change is blocked by a draw of the day.
 //!
-//! A failing run prints the two lines that reproduce it.
+//! A failing run prints the two lines that reproduce it. Beside them: canaries, chains and recorded flows, in one binary, which runs on all cores.
+
+mod canaries;
+mod chains;
+mod traces;
 
 use std::ops::Range;
 use std::path::Path;

@@ -27,7 +27,7 @@ use longhorn_api::{
 use longhorn_engine::{BlockDevice, Device};
 use serde_json::{Value, json};
 
-use crate::trace::{Recorder, Write, writes};
+use super::trace::{Recorder, Write, writes};
 
 /// Longest wait for anything.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::trace::Write;
+use super::trace::Write;
 
 /// A write as it is compared: names, addresses and checksums that differ from run to run are taken out.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,22 +13,19 @@
 //! - Kubernetes' events: nobody in Longhorn reads them, so the models write none;
 //! - requests that were refused or changed nothing: which attempt meets a conflict is a matter of milliseconds.
 
-#[path = "traces/compare.rs"]
 mod compare;
-#[path = "traces/flows.rs"]
 mod flows;
-#[path = "traces/known.rs"]
 mod known;
-#[path = "../../models/manager/tests/it/common/trace.rs"]
+#[path = "../../../models/manager/tests/it/common/trace.rs"]
 #[allow(dead_code, reason = "shared with the manager's own tests, each uses some of it")]
 mod trace;
 
 use std::sync::LazyLock;
 
+use self::flows::Played;
+use self::known::Known;
+use self::trace::{Golden, Write};
 use compare::Differences;
-use flows::Played;
-use known::Known;
-use trace::{Golden, Write};
 
 /// How many runs are compared with the one recording.
 const SEEDS: u64 = 6;
