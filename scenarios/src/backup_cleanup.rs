@@ -16,7 +16,9 @@ use crate::oracles::{
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, flag, is_instant, length, number};
+use crate::tables::{
+    self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, flag, is_instant, length, number,
+};
 
 /// The scenario.
 pub fn scenario() -> LonghornScenario {
@@ -58,7 +60,7 @@ fn probes() -> Vec<Probe> {
 
 /// What `--set` may change.
 const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    MACHINES,
     Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8", in_plan: true },
     Parameter { key: "backups", default: "1 to 12", about: "backups of each volume, 1 to 100", in_plan: true },
     NETWORK_PERCENT,
@@ -107,11 +109,11 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     for key in ["collector-delay", "client-delay"] {
         is_instant(arm, key)?;
     }
-    length(arm, "lock-wait", Duration::ZERO)?;
+    length(arm, "lock-wait")?;
     let mut cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
     let (store, age, volumes) = (random.between(1, 20), random.between(60, 300), random.between(1, 2));
-    cluster.age = length(arm, "age", Duration::from_secs(age))?;
-    cluster.store_latency = length(arm, "store-latency", Duration::from_millis(store))?;
+    cluster.age = length(arm, "age")?.unwrap_or(Duration::from_secs(age));
+    cluster.store_latency = length(arm, "store-latency")?.unwrap_or(Duration::from_millis(store));
     let mut steps = Vec::new();
     for volume in 1..=number(arm, "volumes", 1..=8, volumes)? {
         let backups = random.between(1, 12);

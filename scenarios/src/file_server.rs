@@ -9,13 +9,20 @@ use host::http::{Body, empty, full, serve};
 use host::net::TcpListener;
 use host::process::program;
 use http::{Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::server_pod::ServerPod;
 
 /// Repository of the server's image.
 pub const REPOSITORY: &str = "corral/file-server";
 
-const NAMESPACE: &str = "images";
-const NAME: &str = "files";
+const POD: ServerPod = ServerPod {
+    namespace: "images",
+    name: "files",
+    container: "file-server",
+    repository: REPOSITORY,
+    port: (PORT, "http"),
+};
 const PORT: u16 = 8080;
 const MEBIBYTE: usize = 1 << 20;
 const PAGE_BYTES: usize = 4096;
@@ -24,7 +31,7 @@ pub const LARGEST_MEBIBYTES: u32 = 32;
 
 /// The address of a file of this name and size.
 pub fn url(name: &str, mebibytes: u32) -> String {
-    format!("http://{NAME}.{NAMESPACE}.svc:{PORT}/{mebibytes}/{name}.raw")
+    format!("{}/{mebibytes}/{name}.raw", POD.url())
 }
 
 /// The image of the server.
@@ -47,24 +54,7 @@ pub fn image() -> Image {
 
 /// Namespace, pod and service.
 pub fn manifests() -> Vec<Value> {
-    let labels = json!({ "app": NAME });
-    vec![
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }),
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": { "name": NAME, "namespace": NAMESPACE },
-            "spec": { "selector": labels, "ports": [{ "name": "http", "port": PORT, "targetPort": PORT }] }
-        }),
-        json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "name": NAME, "namespace": NAMESPACE, "labels": labels },
-            "spec": { "containers": [{
-                "name": "file-server", "image": format!("{REPOSITORY}:latest"),
-                "ports": [{ "containerPort": PORT }],
-                "readinessProbe": { "tcpSocket": { "port": PORT } }
-            }] }
-        }),
-    ]
+    POD.manifests()
 }
 
 /// What a GET of this path gets, and but for the body a HEAD too: hyper sends none to that.

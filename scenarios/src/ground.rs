@@ -26,8 +26,7 @@ const HUGE_PAGES_MIB: u32 = 2048;
 pub fn ground(cluster: &ClusterTable, actions: &[Action], arm: &Arm) -> Ground {
     let world = world();
     Net::of(&world).set_default_link(LinkProfile::of(BETWEEN_MACHINES.scaled(cluster.network_percent, 100)));
-    let lock_wait = arm.set.contains_key("lock-wait").then(|| length(arm, "lock-wait", Duration::ZERO));
-    let lock_wait = lock_wait.map(|length| length.expect("checked before the run"));
+    let lock_wait = length(arm, "lock-wait").expect("checked before the run");
     let work = world.extension(ClientWork::default);
     let mut images = images::longhorn(&world, lock_wait).with(pod::REPOSITORY, work.image());
     let mut stores = Vec::new();

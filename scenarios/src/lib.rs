@@ -10,6 +10,7 @@ pub mod images;
 pub mod install;
 pub mod oracles;
 mod scenario;
+mod server_pod;
 pub mod shell;
 mod steps;
 pub mod store;

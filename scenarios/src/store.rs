@@ -11,6 +11,8 @@ use longhorn_api::{BackupTarget, DEFAULT_NAMESPACE, Release, Setting};
 use longhorn_backupstore::Credentials;
 use serde_json::{Value, json};
 
+use crate::server_pod::ServerPod;
+
 /// The bucket.
 pub const BUCKET: &str = "backupbucket";
 /// The backup target's address.
@@ -19,13 +21,14 @@ pub const TARGET: &str = "s3://backupbucket@us-east-1/";
 pub const REPOSITORY: &str = "corral/object-store";
 
 const SECRET: &str = "s3-secret";
-const NAMESPACE: &str = "backupstore";
-const NAME: &str = "s3";
+const POD: ServerPod = ServerPod {
+    namespace: "backupstore",
+    name: "s3",
+    container: "object-store",
+    repository: REPOSITORY,
+    port: (PORT, "api"),
+};
 const PORT: u16 = 9000;
-
-fn endpoint() -> String {
-    format!("http://{NAME}.{NAMESPACE}.svc:{PORT}")
-}
 
 /// The image of the server, which serves this store.
 pub fn image(store: Arc<BucketStore>) -> Image {
@@ -54,24 +57,7 @@ pub fn set_latency(store: &BucketStore, per_operation: Duration) {
 
 /// Namespace, pod, service, and the secret by which Longhorn finds them.
 pub fn manifests() -> Vec<Value> {
-    let labels = json!({ "app": NAME });
-    vec![
-        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } }),
-        json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": { "name": NAME, "namespace": NAMESPACE },
-            "spec": { "selector": labels, "ports": [{ "name": "api", "port": PORT, "targetPort": PORT }] }
-        }),
-        json!({
-            "apiVersion": "v1", "kind": "Pod",
-            "metadata": { "name": NAME, "namespace": NAMESPACE, "labels": labels },
-            "spec": { "containers": [{
-                "name": "object-store", "image": format!("{REPOSITORY}:latest"),
-                "ports": [{ "containerPort": PORT }],
-                "readinessProbe": { "tcpSocket": { "port": PORT } }
-            }] }
-        }),
-    ]
+    POD.manifests()
 }
 
 /// The secret that names endpoint and keys, in Longhorn's namespace.
@@ -79,7 +65,7 @@ pub fn secret() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
         "metadata": { "name": SECRET, "namespace": DEFAULT_NAMESPACE },
-        "stringData": { "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINTS": endpoint() }
+        "stringData": { "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_ENDPOINTS": POD.url() }
     })
 }
 
@@ -88,7 +74,7 @@ pub fn credentials() -> Credentials {
     [
         ("AWS_ACCESS_KEY_ID", "key".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-        ("AWS_ENDPOINTS", endpoint()),
+        ("AWS_ENDPOINTS", POD.url()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

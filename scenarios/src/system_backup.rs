@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corral_core::journal::{Event, Record};
 use corral_core::random::Stream;
-use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
+use corral_world::{Arm, Parameter, Plan, Probe, ProbeMemory};
 
 use crate::clients::pod::MACHINE;
 use crate::oracles::{
@@ -18,6 +18,9 @@ use crate::oracles::{
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
 use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, number};
+
+/// The longest that a drawn fault lasts.
+const LONGEST_FAULT: Duration = Duration::from_secs(60);
 
 /// The scenario.
 pub fn scenario() -> LonghornScenario {
@@ -128,29 +131,8 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         ]);
     }
     steps.extend([Action::Wait { lasts: pause }, Action::SystemBackup { name: "backup-1".to_owned() }]);
-    let faults = tables::faults(&mut random, arm, fault)?;
+    let faults = tables::faults(&mut random, arm, |random| tables::slow_system_backup(random, LONGEST_FAULT))?;
     Ok(tables::plan(&cluster, &steps, faults))
-}
-
-/// Slowness and lag while backups are made. What would fail a backup by itself is no draw.
-fn fault(random: &mut Stream) -> PlannedFault {
-    let lasts = random.duration(Duration::from_secs(5), Duration::from_secs(60));
-    let extra = |random: &mut Stream, high| random.duration(Duration::from_millis(5), Duration::from_millis(high));
-    let fault = match random.below(3) {
-        0 => Fault::SlowStore { lasts, per_operation: extra(random, 800) },
-        1 => Fault::SlowApi { lasts, extra: extra(random, 100), client: "longhorn-manager".to_owned() },
-        _ => Fault::WatchLag {
-            lasts,
-            extra: extra(random, 1500),
-            client: "longhorn-manager".to_owned(),
-            resource: String::new(),
-        },
-    };
-    PlannedFault {
-        on: Some(Trigger::on_api(ApiVerb::Create, "SystemBackup", 1)),
-        after: random.duration(Duration::ZERO, Duration::from_secs(10)),
-        fault,
-    }
 }
 
 fn image_backup_is_lost(memory: &mut ProbeMemory, record: &Record<'_>) -> bool {

@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use corral_core::journal::{Event, Record};
 use corral_core::random::Stream;
-use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
+use corral_world::{Arm, Parameter, Plan, Probe, ProbeMemory};
 
 use crate::clients::pod::MACHINE;
 use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, RestoredVolumesHoldTheirData};
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, flag, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, flag, number};
+
+/// The longest that a drawn fault lasts.
+const LONGEST_FAULT: Duration = Duration::from_secs(40);
 
 /// The scenario.
 pub fn scenario() -> LonghornScenario {
@@ -51,7 +54,7 @@ fn probes() -> Vec<Probe> {
 
 /// What `--set` may change.
 const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    MACHINES,
     Parameter { key: "volumes", default: "1 or 2", about: "volumes, 1 to 4", in_plan: true },
     Parameter {
         key: "attached",
@@ -93,29 +96,8 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     steps.extend(names.iter().map(|name| Action::DeleteVolume { name: name.clone() }));
     steps.push(Action::SystemRestore { name: backup() });
     steps.extend(names.iter().map(|name| Action::CheckVolume { name: name.clone() }));
-    let faults = tables::faults(&mut random, arm, fault)?;
+    let faults = tables::faults(&mut random, arm, |random| tables::slow_system_backup(random, LONGEST_FAULT))?;
     Ok(tables::plan(&cluster, &steps, faults))
-}
-
-/// Slowness and lag between the making of backups and the saving of volumes. What would fail a backup by itself is no draw.
-fn fault(random: &mut Stream) -> PlannedFault {
-    let lasts = random.duration(Duration::from_secs(5), Duration::from_secs(40));
-    let extra = |random: &mut Stream, high| random.duration(Duration::from_millis(5), Duration::from_millis(high));
-    let fault = match random.below(3) {
-        0 => Fault::SlowStore { lasts, per_operation: extra(random, 800) },
-        1 => Fault::SlowApi { lasts, extra: extra(random, 100), client: "longhorn-manager".to_owned() },
-        _ => Fault::WatchLag {
-            lasts,
-            extra: extra(random, 1500),
-            client: "longhorn-manager".to_owned(),
-            resource: String::new(),
-        },
-    };
-    PlannedFault {
-        on: Some(Trigger::on_api(ApiVerb::Create, "SystemBackup", 1)),
-        after: random.duration(Duration::ZERO, Duration::from_secs(10)),
-        fault,
-    }
 }
 
 fn volume_is_back(memory: &mut ProbeMemory, record: &Record<'_>) -> bool {

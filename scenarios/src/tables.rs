@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use corral_core::random::Stream;
 use corral_world::text::{self, duration};
-use corral_world::{Arm, Parameter, Plan, PlannedFault};
+use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Trigger};
 use serde::{Deserialize, Serialize};
 
 use crate::steps::Action;
@@ -17,6 +17,9 @@ const SLOWEST_STORE: Duration = Duration::from_secs(60);
 /// Percentages of latencies, in parameters and plans.
 const PERCENT: RangeInclusive<u64> = 1..=100_000;
 
+/// The parameter of most clusters' machines.
+pub const MACHINES: Parameter =
+    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true };
 /// The parameter of every cluster's network.
 pub const NETWORK_PERCENT: Parameter = Parameter {
     key: "network-percent",
@@ -143,6 +146,23 @@ pub fn faults(
     Ok((0..number(arm, FAULTS.key, 0..=10, count)?).map(|_| fault(random)).collect())
 }
 
+/// Slowness and lag, for at most so long, while the system is backed up. What would fail a backup by itself is no draw.
+pub fn slow_system_backup(random: &mut Stream, longest: Duration) -> PlannedFault {
+    let lasts = random.duration(Duration::from_secs(5), longest);
+    let extra = |random: &mut Stream, high| random.duration(Duration::from_millis(5), Duration::from_millis(high));
+    let client = || "longhorn-manager".to_owned();
+    let fault = match random.below(3) {
+        0 => Fault::SlowStore { lasts, per_operation: extra(random, 800) },
+        1 => Fault::SlowApi { lasts, extra: extra(random, 100), client: client() },
+        _ => Fault::WatchLag { lasts, extra: extra(random, 1500), client: client(), resource: String::new() },
+    };
+    PlannedFault {
+        on: Some(Trigger::on_api(ApiVerb::Create, "SystemBackup", 1)),
+        after: random.duration(Duration::ZERO, Duration::from_secs(10)),
+        fault,
+    }
+}
+
 /// A parameter as a number, or what the seed drew.
 ///
 /// # Errors
@@ -163,15 +183,15 @@ pub fn flag(arm: &Arm, key: &str, draw: bool) -> Result<bool, String> {
     text.parse().map_err(|_| format!("--set {key}={text}: allowed are true and false"))
 }
 
-/// A parameter as a length of time, or what the seed drew.
+/// A parameter as a length of time, if the arm says one.
 ///
 /// # Errors
 /// It is none, or longer than anything may be.
-pub fn length(arm: &Arm, key: &str, draw: Duration) -> Result<Duration, String> {
-    let Some(text) = arm.set.get(key) else { return Ok(draw) };
+pub fn length(arm: &Arm, key: &str) -> Result<Option<Duration>, String> {
+    let Some(text) = arm.set.get(key) else { return Ok(None) };
     match text::parse_duration(text).map_err(|error| format!("--set {key}: {error}"))? {
         long if long > LONGEST => Err(format!("--set {key}={text}: allowed is up to 30 days")),
-        length => Ok(length),
+        length => Ok(Some(length)),
     }
 }
 

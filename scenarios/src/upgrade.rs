@@ -15,7 +15,7 @@ use crate::catalogue::selection;
 use crate::oracles::{BackupsBelongToATarget, ClientsAreServed, NothingIsDeletingForEver, UpgradesEnd};
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
 
 /// The step in which the client notes how many Backups nobody has read when it upgrades.
 pub const UNREAD: &str = "backups without a volume's name at the upgrade";
@@ -58,7 +58,7 @@ fn probes() -> Vec<Probe> {
 
 /// What `--set` may change.
 const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    MACHINES,
     Parameter { key: "volumes", default: "1 or 2", about: "volumes with backups in the store, 1 to 8", in_plan: true },
     Parameter { key: "backups", default: "1 to 6", about: "backups of each volume, 1 to 100", in_plan: true },
     NETWORK_PERCENT,

@@ -78,7 +78,7 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let (off, pause) = (seconds(&mut random, 150, 400), seconds(&mut random, 5, 90));
     let workers = cluster.workers();
     let lost = random.pick(&workers[1..]).expect("at least two").clone();
-    let (off, pause) = (length(arm, "off", off)?, length(arm, "pause", pause)?);
+    let (off, pause) = (length(arm, "off")?.unwrap_or(off), length(arm, "pause")?.unwrap_or(pause));
     let lost_before = flag(arm, "orphan", true)?;
     let steps = steps(flag(arm, "v1", v1)?, cluster.machines, &lost, pause, lost_before);
     let on = if lost_before {

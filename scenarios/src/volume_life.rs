@@ -14,7 +14,7 @@ use crate::oracles::{
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
 
 /// How long the volumes are used while faults strike; all of these end in it.
 const USE: Duration = Duration::from_secs(300);
@@ -49,7 +49,7 @@ pub fn scenario() -> LonghornScenario {
 }
 
 const PARAMETERS: &[Parameter] = &[
-    Parameter { key: "machines", default: "1 to 3", about: "machines that run managers, 1 to 5", in_plan: true },
+    MACHINES,
     Parameter { key: "volumes", default: "1 to 3", about: "volumes, 1 to 8", in_plan: true },
     Parameter { key: "backups", default: "0 or 1", about: "backups of each volume, 0 to 4", in_plan: true },
     NETWORK_PERCENT,

@@ -69,7 +69,7 @@ pub struct ExplainOptions {
     /// The seed file
     pub file: PathBuf,
     /// Lines at the most
-    #[arg(long, value_name = "N", default_value_t = 56, value_parser = clap::value_parser!(u16).range(10..))]
+    #[arg(long, value_name = "N", default_value_t = corral_explore::USUAL_LINES, value_parser = clap::value_parser!(u16).range(10..))]
     pub lines: u16,
 }
 

@@ -12,7 +12,7 @@ use corral_scenarios::oracles::{
     CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
     RestoredVolumesHoldTheirData, SystemBackupsEnd, UpgradesEnd, V2InstanceManagersAreUsable,
 };
-use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
+use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
 use longhorn_api::{Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Setting, SystemBackup, crds};
@@ -31,9 +31,6 @@ impl Scenario for Canary {
     fn about(&self) -> &'static str {
         "does one broken thing"
     }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[]
-    }
     fn expand(&self, _seed: u64, _arm: &Arm) -> Result<Plan, String> {
         Ok(Plan::default())
     }
@@ -43,14 +40,8 @@ impl Scenario for Canary {
     fn ground(&self, _plan: &Plan, _arm: &Arm) -> Ground {
         Ground { cluster: ClusterSpec::workers(0), stores: vec![BucketStore::new()] }
     }
-    fn machines(&self, _plan: &Plan) -> Vec<String> {
-        Vec::new()
-    }
     fn oracles(&self) -> Vec<Box<dyn Oracle>> {
         vec![(self.oracle)()]
-    }
-    fn probes(&self) -> Vec<Probe> {
-        Vec::new()
     }
     fn play(&self, stage: Arc<Stage>) -> Play {
         let play = self.play;

@@ -8,7 +8,7 @@ mod chains;
 mod traces;
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corral_core::journal::Event;
 use corral_scenarios::catalogue;
@@ -108,15 +108,20 @@ fn reproduction(test: &str, seed: &str, command: &str) -> String {
     )
 }
 
-#[test]
-fn recorded_races_replay() {
+/// The recorded races, by name.
+fn seed_files() -> Vec<(PathBuf, SeedFile)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds");
     let entries = std::fs::read_dir(folder).expect("a checkout has seeds").flatten().map(|entry| entry.path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|ending| ending == "toml")).collect();
     files.sort();
     assert!(!files.is_empty(), "no seed file");
-    for path in files {
-        let file = SeedFile::load(&path, catalogue()).unwrap_or_else(|error| panic!("{error}"));
+    let load = |path: &PathBuf| SeedFile::load(path, catalogue()).unwrap_or_else(|error| panic!("{error}"));
+    files.into_iter().map(|path| (path.clone(), load(&path))).collect()
+}
+
+#[test]
+fn recorded_races_replay() {
+    for (path, file) in seed_files() {
         replay(&file, "recorded_races_replay", &path.display().to_string());
     }
 }

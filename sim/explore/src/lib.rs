@@ -8,7 +8,7 @@ mod job;
 mod pool;
 mod watchdog;
 
-pub use explain::explain;
+pub use explain::{USUAL_LINES, explain_seed_file};
 pub use fuzz::{Fuzz, FuzzOptions, Group, Progress, Summary, fuzz};
 pub use job::{Job, JobResult, Outcome, serve};
 pub use pool::{Limits, Pool};

@@ -45,7 +45,9 @@ pub trait Scenario: Send + Sync {
     fn about(&self) -> &'static str;
 
     /// What `--set` may change.
-    fn parameters(&self) -> &'static [Parameter];
+    fn parameters(&self) -> &'static [Parameter] {
+        &[]
+    }
 
     /// The plan that this seed stands for.
     ///
@@ -68,13 +70,17 @@ pub trait Scenario: Send + Sync {
     }
 
     /// The machines that a plan's faults may name.
-    fn machines(&self, plan: &Plan) -> Vec<String>;
+    fn machines(&self, _plan: &Plan) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The oracles that judge it.
     fn oracles(&self) -> Vec<Box<dyn Oracle>>;
 
     /// Situations that its seed files may ask to be reached.
-    fn probes(&self) -> Vec<Probe>;
+    fn probes(&self) -> Vec<Probe> {
+        Vec::new()
+    }
 
     /// Sets up, lets the clients work, and returns when they are done. Faults strike from [`Stage::begin_workload`] on.
     fn play(&self, stage: Arc<Stage>) -> Play;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use host::JoinHandle;
 use longhorn_replica::data::{DataClient, SharedTimeouts};
 use longhorn_replica::{ReplicaClient, data_address, go_text};
-use longhorn_rpc::rpc_text;
-use longhorn_rpc::{Identity, Status, ptypes};
+use longhorn_rpc::{Identity, Status, ptypes, rpc_text};
 
 /// Time between a good ping and the next one.
 pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(2);

@@ -1,7 +1,6 @@
 //! Making a volume larger (`Expand` in control.go and replicator.go).
 
-use longhorn_rpc::ptypes;
-use longhorn_rpc::rpc_text;
+use longhorn_rpc::{ptypes, rpc_text};
 use serde::Deserialize;
 
 use super::error::ReplicaFailure;

@@ -2,8 +2,7 @@
 
 use longhorn_replica::format::names::META_SUFFIX;
 use longhorn_replica::{LONG_TIMEOUT, ReplicaClient};
-use longhorn_rpc::rpc_text;
-use longhorn_rpc::{Identity, ptypes};
+use longhorn_rpc::{Identity, ptypes, rpc_text};
 
 use super::snapshot::disks_and_head;
 use super::{Controller, ControllerError, Mode, State};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use longhorn_replica::ReplicaClient;
 use longhorn_replica::format::{MAXIMUM_SNAPSHOTS, names, now};
-use longhorn_rpc::rpc_text;
-use longhorn_rpc::{Identity, ptypes};
+use longhorn_rpc::{Identity, ptypes, rpc_text};
 
 use super::backend::Backend;
 use super::error::ReplicaFailure;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use longhorn_backupstore::{Backupstore, Context, Credentials};
 use longhorn_replica::format::names::{HEAD, snapshot_disk};
-use longhorn_rpc::ptypes;
-use longhorn_rpc::rpc_text;
+use longhorn_rpc::{ptypes, rpc_text};
 use serde::Serialize;
 
 use super::{ReplicaError, ReplicaInfo, Result, Task, TaskError, check};

@@ -11,8 +11,7 @@ use std::future::Future;
 
 use longhorn_replica::{COMMON_TIMEOUT, ReplicaClient, channel};
 use longhorn_rpc::ptypes::controller_service_client::ControllerServiceClient;
-use longhorn_rpc::rpc_text;
-use longhorn_rpc::{Channel, Identity, Status, ptypes};
+use longhorn_rpc::{Channel, Identity, Status, ptypes, rpc_text};
 use serde::Serialize;
 
 pub use backup::{BackupCreateInfo, BackupCreateParameters, BackupStatusInfo, RestoreStatus};

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use longhorn_replica::format::names::HEAD;
 use longhorn_replica::{LONG_TIMEOUT, ReplicaClient};
-use longhorn_rpc::ptypes;
-use longhorn_rpc::rpc_text;
+use longhorn_rpc::{ptypes, rpc_text};
 use serde::Serialize;
 
 use super::{ReplicaInfo, Result, Task, replica_failed};

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use longhorn_replica::LONG_TIMEOUT;
 use longhorn_replica::format::names::{HEAD, is_head, snapshot_of};
-use longhorn_rpc::ptypes;
-use longhorn_rpc::rpc_text;
+use longhorn_rpc::{ptypes, rpc_text};
 use serde::Serialize;
 
 use super::{ReplicaError, ReplicaInfo, Result, Task, check};

@@ -38,13 +38,33 @@ mod volume_restore;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use engine::connect as connect_engine;
 pub use engine_image::deploy as deploy_engine_image;
 pub use node::create_own_node;
 pub(crate) use snapshot::freezes;
 
+use corral_kube_client::Event;
+use longhorn_api::{Defect, EngineImage};
+
 use crate::manager::Manager;
+use crate::runtime::Datastore;
+use crate::runtime::controller::Queue;
+
+/// Without defect c2: what nobody could take for want of an engine binary is looked at again when an engine image changes.
+fn again_on_engine_images(
+    manager: &Arc<Manager>,
+    queue: &Queue,
+    new: impl Fn(&Datastore) -> Vec<String> + Send + Sync + 'static,
+) {
+    if manager.datastore.build.has(Defect::FoundWithoutBinary) {
+        return;
+    }
+    let (of, to) = (manager.clone(), queue.clone());
+    let on_image = move |_event: Event<EngineImage>| new(&of.datastore).iter().for_each(|name| to.add(name));
+    manager.datastore.engine_images.informer().add_handler_with_resync(Duration::ZERO, on_image);
+}
 
 /// Starts every controller. Their work begins with what the informers have.
 pub fn start(manager: &Arc<Manager>) {

@@ -9,14 +9,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_kube_client::{Event, EventRecorder, EventType};
+use corral_kube_client::{EventRecorder, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_backup::{CONDITION_ERROR, REASON_SYNC, SystemBackupState};
-use longhorn_api::{BackupTarget, Defect, EngineImage, Release, SystemBackup, labels, names};
+use longhorn_api::{BackupTarget, Release, SystemBackup, labels, names};
 
-use super::capitalised;
 use super::system_backup_archive::remove_local_files;
+use super::{again_on_engine_images, capitalised};
 use crate::engine::BackupTargetClient;
 use crate::manager::Manager;
 use crate::runtime::backups::name;
@@ -50,15 +50,11 @@ pub(super) const STARTED: (&str, &str) = ("Start", "Starting system backup");
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.system_backups.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
-    if !manager.datastore.build.has(Defect::FoundWithoutBinary) {
-        let (of, to) = (manager.clone(), queue.clone());
-        let on_image = move |_event: Event<EngineImage>| {
-            let backups = of.datastore.system_backups.list();
-            let new = backups.iter().filter(|backup| backup.status.state == SystemBackupState::New);
-            new.for_each(|backup| to.add(name(&backup.metadata)));
-        };
-        manager.datastore.engine_images.informer().add_handler_with_resync(Duration::ZERO, on_image);
-    }
+    again_on_engine_images(manager, &queue, |datastore| {
+        let backups = datastore.system_backups.list();
+        let new = backups.iter().filter(|backup| backup.status.state == SystemBackupState::New);
+        new.map(|backup| name(&backup.metadata).to_owned()).collect()
+    });
     let events = Arc::new(manager.events(SystemBackupController::NAME));
     let controller = SystemBackupController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();

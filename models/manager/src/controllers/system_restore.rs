@@ -6,15 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_kube_client::{Api, DeleteParams, Event, EventRecorder, EventType};
+use corral_kube_client::{Api, DeleteParams, EventRecorder, EventType};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_restore::{CONDITION_ERROR, SystemRestoreState, SystemRestoreStatus};
-use longhorn_api::{Defect, EngineImage, SystemRestore, names, settings};
+use longhorn_api::{SystemRestore, names, settings};
 use serde_json::{Value, json};
 
-use super::capitalised;
+use super::{again_on_engine_images, capitalised};
 use crate::engine::BackupTargetClient;
 use crate::manager::Manager;
 use crate::pods;
@@ -47,15 +47,11 @@ enum Step {
 pub fn start(manager: &Arc<Manager>) {
     let queue = Queue::new(&manager.datastore.namespace);
     manager.datastore.system_restores.informer().add_handler_with_resync(Duration::ZERO, queue.handler());
-    if !manager.datastore.build.has(Defect::FoundWithoutBinary) {
-        let (of, to) = (manager.clone(), queue.clone());
-        let on_image = move |_event: Event<EngineImage>| {
-            let restores = of.datastore.system_restores.list();
-            let new = restores.iter().filter(|restore| restore.status.state == SystemRestoreState::New);
-            new.for_each(|restore| to.add(name(&restore.metadata)));
-        };
-        manager.datastore.engine_images.informer().add_handler_with_resync(Duration::ZERO, on_image);
-    }
+    again_on_engine_images(manager, &queue, |datastore| {
+        let restores = datastore.system_restores.list();
+        let new = restores.iter().filter(|restore| restore.status.state == SystemRestoreState::New);
+        new.map(|restore| name(&restore.metadata).to_owned()).collect()
+    });
     let events = manager.events(SystemRestoreController::NAME);
     let controller = SystemRestoreController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();

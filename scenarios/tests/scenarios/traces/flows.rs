@@ -14,7 +14,7 @@ use corral_object_store::BucketStore;
 use corral_scenarios::clients::pod::{self, ClientWork};
 use corral_scenarios::install::{create, install};
 use corral_scenarios::{images, store};
-use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, RunOptions, Scenario, Stage, run};
+use corral_world::{Arm, Ground, Oracle, Plan, Play, RunOptions, Scenario, Stage, run};
 use host::time::{Instant, sleep};
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Pod;
@@ -94,9 +94,6 @@ impl Scenario for Recorded {
     fn about(&self) -> &'static str {
         "plays recorded flows again"
     }
-    fn parameters(&self) -> &'static [Parameter] {
-        &[]
-    }
     fn expand(&self, _seed: u64, _arm: &Arm) -> Result<Plan, String> {
         Ok(Plan::default())
     }
@@ -119,9 +116,6 @@ impl Scenario for Recorded {
         vec![pod::MACHINE.to_owned()]
     }
     fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        Vec::new()
-    }
-    fn probes(&self) -> Vec<Probe> {
         Vec::new()
     }
     fn play(&self, stage: Arc<Stage>) -> Play {

@@ -239,7 +239,7 @@ fn finalizers(changes: &[Change]) -> String {
 /// Fields that change because something else did.
 fn is_dull(field: &str) -> bool {
     let last = field.rsplit('.').next().unwrap_or_default();
-    let dull = ["ownerID", "currentImage", "lastProbeTime", "lastTransitionTime", "observedGeneration", "logsFetched"];
+    let dull = ["ownerID", "currentImage", "lastProbeTime", "lastTransitionTime", "observedGeneration", "logFetched"];
     dull.contains(&last)
         || field.starts_with("metadata.annotations")
         || field.ends_with("At")

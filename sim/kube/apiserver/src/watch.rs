@@ -16,7 +16,7 @@ use host::http::BoxError;
 use host::time::{Instant, Sleep, sleep_until};
 use http_body::Frame;
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::answer::{Answer, Form};
 use crate::call::Call;
@@ -59,31 +59,21 @@ impl Encoder {
     }
 
     fn bookmark(&self, revision: u64, initial_end: bool) -> Bytes {
-        if self.form == Form::Plain && !initial_end {
-            // Most of what an idle cluster says; its parts need no escapes.
-            let (kind, version) = (&self.resource.kind, self.resource.api_version());
-            let object = format!(
-                r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{{"resourceVersion":"{revision}"}}}}"#
-            );
-            return line("BOOKMARK", object.as_bytes());
-        }
-        let mut metadata = json!({ "resourceVersion": revision.to_string() });
-        if initial_end {
-            metadata["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
-        }
+        // Most of what an idle cluster says; its parts need no escapes.
+        let annotations = if initial_end { r#""annotations":{"k8s.io/initial-events-end":"true"},"# } else { "" };
+        let bare = |kind: &str, version: &str| {
+            let metadata = format!(r#"{{{annotations}"resourceVersion":"{revision}"}}"#);
+            format!(r#"{{"apiVersion":"{version}","kind":"{kind}","metadata":{metadata}}}"#)
+        };
         let object = match self.form {
-            Form::Plain => {
-                json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version(), "metadata": metadata})
-            }
-            Form::Partial => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
-            }
+            Form::Plain => bare(&self.resource.kind, &self.resource.api_version()),
+            Form::Partial => bare("PartialObjectMetadata", "meta.k8s.io/v1"),
             Form::Table => {
                 let meta = ListMeta { version: revision, ..ListMeta::default() };
-                table::table_value(&self.resource, &[], &meta, &self.query, "")
+                table::table_value(&self.resource, &[], &meta, &self.query, "").to_string()
             }
         };
-        line("BOOKMARK", object.to_string().as_bytes())
+        line("BOOKMARK", object.as_bytes())
     }
 }
 
