@@ -82,7 +82,8 @@ impl Shell {
             for (and, text) in split(tested.unwrap_or(script)) {
                 let mut text = text.as_str();
                 if text == "fi" {
-                    skipping = false;
+                    // An `if` whose branch was not taken has succeeded.
+                    self.status = if std::mem::take(&mut skipping) { 0 } else { self.status };
                     continue;
                 }
                 if let Some(branch) = text.strip_prefix("then ") {
@@ -204,6 +205,7 @@ mod tests {
                        echo installed; fi && ls FOLDER/data/longhorn";
         assert_eq!(status_of(folder.path(), install), 0);
         assert_eq!(std::fs::read(&installed).unwrap(), b"binary");
+        assert_eq!(status_of(folder.path(), install), 0, "and again, when it is there");
         assert_eq!(
             status_of(
                 folder.path(),

@@ -71,6 +71,9 @@ pub struct ExplainOptions {
     /// Lines at the most
     #[arg(long, value_name = "N", default_value_t = corral_explore::USUAL_LINES, value_parser = clap::value_parser!(u16).range(10..))]
     pub lines: u16,
+    /// What became of the object of this name, instead of those that belong to the violation
+    #[arg(long, value_name = "NAME")]
+    pub about: Vec<String>,
 }
 
 /// What of the system under test runs.

@@ -15,7 +15,7 @@ pub fn explain(options: &ExplainOptions) -> Done {
     let arm = file.fails.first().ok_or_else(refuse)?;
     let scenario = catalogue().scenario(&file.scenario)?;
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
-    let Some(chain) = corral_explore::explain_seed_file(&file, scenario, arm, options.lines)? else {
+    let Some(chain) = corral_explore::explain_seed_file(&file, scenario, arm, &options.about, options.lines)? else {
         say(format_args!(
             "{}, {arm}: faded: this arm no longer shows {}",
             options.file.display(),

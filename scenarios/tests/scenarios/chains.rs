@@ -9,7 +9,7 @@ use crate::seed_files;
 fn every_recorded_race_is_explained() {
     for (path, file) in seed_files() {
         let scenario = catalogue().scenario(&file.scenario).expect("checked when it was loaded");
-        let chain = explain_seed_file(&file, scenario, &file.fails[0], USUAL_LINES).expect("checked");
+        let chain = explain_seed_file(&file, scenario, &file.fails[0], &[], USUAL_LINES).expect("checked");
         let chain = chain.expect("it fails, as it says");
         assert!(chain.len() <= USUAL_LINES.into());
         let name = path.file_stem().expect("it has a name").to_string_lossy().into_owned();

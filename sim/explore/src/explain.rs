@@ -19,16 +19,26 @@ use objects::Role;
 
 /// The chain of events behind a violation, in at most this many lines. Of the logs, what names an object of the chain is told, and what a process
 /// said last before it failed.
-fn explain(journal: &Kept, logs: &[LogLine], violation: &Violation, most_lines: usize) -> Vec<String> {
+fn explain(
+    journal: &Kept,
+    logs: &[LogLine],
+    violation: &Violation,
+    about: &[String],
+    most_lines: usize,
+) -> Vec<String> {
     let history = History::of(journal);
-    let objects = objects::of(&history, violation);
+    let objects = match about {
+        [] => objects::of(&history, violation),
+        names => objects::named(&history, &names.join(" ")),
+    };
     lines::of(&Run { journal, logs, history: &history, objects: &objects }, violation, most_lines)
 }
 
 /// More lines than this would have to be read like a log.
 pub const USUAL_LINES: u16 = 56;
 
-/// Runs an arm of a seed file that is to fail, and gives the chain of its violation; none if the arm no longer shows that.
+/// Runs an arm of a seed file that is to fail, and gives the chain of its violation; none if the arm no longer shows that. The chain tells of the
+/// objects that belong to the violation, or of those with the names `about`, if there are any.
 ///
 /// # Errors
 /// The arm cannot run; in one line.
@@ -36,13 +46,14 @@ pub fn explain_seed_file(
     file: &SeedFile,
     scenario: Arc<dyn Scenario>,
     arm: &Arm,
+    about: &[String],
     most_lines: u16,
 ) -> Result<Option<Vec<String>>, String> {
     let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN) };
     let verdict = corral_world::run(scenario, arm, file.seed, Some(file.plan()), options)?;
     let violation = verdict.violations.iter().find(|found| file.expects(found));
     let journal = verdict.journal.as_ref().expect("it was asked for");
-    Ok(violation.map(|violation| explain(journal, &verdict.logs, violation, most_lines.into())))
+    Ok(violation.map(|violation| explain(journal, &verdict.logs, violation, about, most_lines.into())))
 }
 
 /// A run, and what of it the chain is about.

@@ -183,7 +183,10 @@ impl Run<'_> {
                     ("yes", false) => 5,
                     _ => 1,
                 };
-                line(weight, format!("{what} {outcome}"), format!("client: {what}: {outcome}"))
+                // The tenth place that was read is told like the first.
+                let numberless: Vec<&str> =
+                    what.split(' ').map(|word| if word.parse::<u64>().is_ok() { "#" } else { word }).collect();
+                line(weight, format!("{} {outcome}", numberless.join(" ")), format!("client: {what}: {outcome}"))
             }
             Event::Fault { kind, target, begins } => {
                 let word = if *begins { "strikes" } else { "ends" };

@@ -27,8 +27,7 @@ const MOST_FAMILY: usize = 12;
 
 /// The objects, with how they belong to it.
 pub(super) fn of(history: &History, violation: &Violation) -> BTreeMap<Object, Role> {
-    let mut objects: BTreeMap<Object, Role> =
-        named(history, &violation.detail).into_iter().map(|object| (object, Role::Named)).collect();
+    let mut objects = named(history, &violation.detail);
     let family: Vec<Object> = family(history, &objects).into_iter().take(MOST_FAMILY).collect();
     for object in family {
         objects.entry(object).or_insert(Role::Family);
@@ -46,7 +45,7 @@ pub(super) fn own_name(name: &str) -> &str {
 }
 
 /// Objects whose name stands in the text; where several kinds share a name, those whose kind stands there too, if any does.
-fn named(history: &History, text: &str) -> Vec<Object> {
+pub(super) fn named(history: &History, text: &str) -> BTreeMap<Object, Role> {
     let words: BTreeSet<&str> =
         text.split(|letter: char| !(letter.is_alphanumeric() || "-._".contains(letter))).collect();
     let words: BTreeSet<&str> = words.iter().map(|word| word.trim_matches('.')).collect();
@@ -57,7 +56,7 @@ fn named(history: &History, text: &str) -> Vec<Object> {
     let says_kind = |object: &&&Object| squeezed.contains(&object.0.to_lowercase());
     let with_kind: BTreeSet<&str> = found.iter().filter(says_kind).map(|object| own_name(&object.1)).collect();
     let is_meant = |object: &&Object| !with_kind.contains(own_name(&object.1)) || says_kind(&object);
-    found.into_iter().filter(is_meant).cloned().collect()
+    found.into_iter().filter(is_meant).map(|object| (object.clone(), Role::Named)).collect()
 }
 
 /// All who own a named object; what it owns itself, for which its deletion waits; what says its name, or whose name it says; and others of its kind
