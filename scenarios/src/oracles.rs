@@ -10,7 +10,7 @@ mod upgrade;
 mod v2_engine;
 mod volumes;
 
-pub use backups::NoBackupOutlivesItsVolumeAndRemote;
+pub use backups::{NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence};
 pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
 pub use operations::{BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd};

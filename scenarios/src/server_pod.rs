@@ -1,5 +1,6 @@
 //! A server of a scenario, on a pod of its own behind a service.
 
+use crate::clients::pod::MACHINE;
 use serde_json::{Value, json};
 
 /// What the manifests of a server say.
@@ -35,7 +36,8 @@ impl ServerPod {
             json!({
                 "apiVersion": "v1", "kind": "Pod",
                 "metadata": { "name": self.name, "namespace": self.namespace, "labels": labels },
-                "spec": { "containers": [{
+                // On the client's machine: faults leave that its power.
+                "spec": { "nodeName": MACHINE, "containers": [{
                     "name": self.container, "image": format!("{}:latest", self.repository),
                     "ports": [{ "containerPort": port }],
                     "readinessProbe": { "tcpSocket": { "port": port } }

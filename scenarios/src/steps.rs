@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clients::pod::MACHINE;
 use crate::file_server::LARGEST_MEBIBYTES;
+use crate::store;
 use crate::tables::{ClusterTable, LONGEST};
 
 /// One thing that the client does. It waits until what it asked for has come about.
@@ -26,7 +27,11 @@ pub enum Action {
         blocks: u32,
     },
     /// Longhorn is pointed at the store.
-    SetBackupTarget {},
+    SetBackupTarget {
+        /// How often Longhorn asks the store what it holds.
+        #[serde(default = "poll_interval", with = "duration", skip_serializing_if = "is_default_poll")]
+        poll: Duration,
+    },
     /// Longhorn is pointed at the store and asked for a synchronisation, until all that the store holds has its resource.
     PullBackups {},
     /// The client waits until so many Backups are there, whatever is known of them.
@@ -117,6 +122,14 @@ pub enum Action {
         /// Its name.
         name: String,
     },
+    /// All completed backups of a volume but the last are deleted, in a while and beside what comes next, as a retention job would.
+    PruneBackups {
+        /// The volume's name.
+        name: String,
+        /// How long it takes until then.
+        #[serde(with = "duration")]
+        after: Duration,
+    },
     /// A volume is made of the last completed backup of another, and read; if none was completed, nothing is done.
     RestoreVolume {
         /// Its name.
@@ -159,6 +172,19 @@ pub enum Action {
         #[serde(rename = "for", with = "duration")]
         lasts: Duration,
     },
+}
+
+fn poll_interval() -> Duration {
+    store::POLL_INTERVAL
+}
+
+fn is_default_poll(poll: &Duration) -> bool {
+    *poll == store::POLL_INTERVAL
+}
+
+impl Action {
+    /// Longhorn is pointed at the store, and polls it as often as it does if nobody says otherwise.
+    pub const SET_BACKUP_TARGET: Self = Self::SetBackupTarget { poll: store::POLL_INTERVAL };
 }
 
 /// A volume's data engine.
@@ -213,7 +239,7 @@ impl Action {
 
     /// Whether there must be a store.
     pub fn needs_store(&self) -> bool {
-        matches!(self, Self::FillStore { .. } | Self::SetBackupTarget {} | Self::PullBackups {})
+        matches!(self, Self::FillStore { .. } | Self::SetBackupTarget { .. } | Self::PullBackups {})
     }
 
     /// Whether there must be a server of files.
@@ -233,6 +259,7 @@ impl Action {
             | Self::CheckVolume { name }
             | Self::AwaitHealthy { name }
             | Self::BackUpVolume { name }
+            | Self::PruneBackups { name, .. }
             | Self::RestoreVolume { name, .. }
             | Self::DeleteVolume { name }
             | Self::SystemBackup { name }
@@ -269,6 +296,12 @@ impl Action {
             Self::Wait { lasts } | Self::UseVolumes { lasts } if *lasts > LONGEST => {
                 Err("for is too long; allowed is up to 30 days".into())
             }
+            Self::SetBackupTarget { poll } if *poll > LONGEST => {
+                Err("poll is too long; allowed is up to 30 days".into())
+            }
+            Self::PruneBackups { after, .. } if *after > LONGEST => {
+                Err("after is too long; allowed is up to 30 days".into())
+            }
             Self::Upgrade {} if !upgrades => Err("upgrade: this scenario knows one release only".into()),
             _ => Ok(()),
         }
@@ -303,7 +336,9 @@ impl Reach {
             Action::WriteVolume { name, .. } | Action::CheckVolume { name } | Action::BackUpVolume { name } => {
                 match self.volumes.get(name) {
                     Some((Engine::V2, _)) => return Err(format!("{name} is a v2 volume; their data is not modelled")),
-                    Some((_, Some(machine))) if machine != MACHINE => {
+                    Some((_, Some(machine)))
+                        if machine != MACHINE && !matches!(action, Action::BackUpVolume { .. }) =>
+                    {
                         return Err(format!("{name} is attached to {machine}; the client is on {MACHINE}"));
                     }
                     Some((_, None)) | None if !matches!(action, Action::CheckVolume { .. }) => {

@@ -17,6 +17,8 @@ use crate::server_pod::ServerPod;
 pub const BUCKET: &str = "backupbucket";
 /// The backup target's address.
 pub const TARGET: &str = "s3://backupbucket@us-east-1/";
+/// How often Longhorn polls a backup target about which nobody says otherwise.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(300);
 /// Repository of the server's image.
 pub const REPOSITORY: &str = "corral/object-store";
 
@@ -85,15 +87,21 @@ pub fn credentials() -> Credentials {
 ///
 /// # Errors
 /// The API server refused, or Longhorn's webhook did.
-pub async fn set_backup_target(client: &Client, release: Release) -> Result<(), Error> {
+pub async fn set_backup_target(client: &Client, release: Release, poll: Duration) -> Result<(), Error> {
+    let seconds = poll.as_secs();
     if release.at_least(Release::V1_8_0_RC1) {
-        let spec = json!({ "spec": { "backupTargetURL": TARGET, "credentialSecret": SECRET, "pollInterval": "5m0s" } });
+        let poll = format!("{}m{}s", seconds / 60, seconds % 60);
+        let spec = json!({ "spec": { "backupTargetURL": TARGET, "credentialSecret": SECRET, "pollInterval": poll } });
         let targets: Api<BackupTarget> = Api::namespaced(client, DEFAULT_NAMESPACE);
         targets.patch("default", &PatchParams::default(), &Patch::Merge(spec)).await?;
         return Ok(());
     }
     let settings: Api<Setting> = Api::namespaced(client, DEFAULT_NAMESPACE);
-    for (name, value) in [("backup-target-credential-secret", SECRET), ("backup-target", TARGET)] {
+    let interval = seconds.to_string();
+    // What is the default already is not set.
+    let interval = (poll != POLL_INTERVAL).then_some(("backupstore-poll-interval", interval.as_str()));
+    let target = [("backup-target-credential-secret", SECRET), ("backup-target", TARGET)];
+    for (name, value) in interval.into_iter().chain(target) {
         settings.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "value": value }))).await?;
     }
     Ok(())

@@ -109,7 +109,7 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     }
     let blocks = number(arm, "blocks", 1..=32, blocks)? as u32;
     let (images, volumes) = (number(arm, "images", 1..=8, images)?, number(arm, "volumes", 0..=8, volumes)?);
-    let mut steps = vec![Action::SetBackupTarget {}];
+    let mut steps = vec![Action::SET_BACKUP_TARGET];
     let tag = if disks < cluster.machines { TAG } else { "" };
     if !tag.is_empty() {
         let tagged = cluster.workers().into_iter().take(disks as usize);

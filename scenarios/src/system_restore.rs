@@ -74,7 +74,7 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let volumes = number(arm, "volumes", 1..=4, volumes)?;
     let attached = flag(arm, "attached", true)?;
     let names: Vec<String> = (1..=volumes).map(|volume| format!("vol-{volume}")).collect();
-    let mut steps = vec![Action::SetBackupTarget {}];
+    let mut steps = vec![Action::SET_BACKUP_TARGET];
     for name in &names {
         let blocks = random.between(1, 4) as u32;
         steps.extend([

@@ -97,7 +97,7 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let filled = (1..=volumes).map(|volume| Action::FillStore { volume: format!("vol-{volume}"), backups, blocks: 1 });
     let steps: Vec<Action> = filled
         .chain([
-            Action::SetBackupTarget {},
+            Action::SET_BACKUP_TARGET,
             Action::AwaitBackups { count: 1 },
             Action::Wait { lasts: pause },
             Action::Upgrade {},

@@ -62,8 +62,10 @@ struct Known {
     is_attached: bool,
     /// It was deleted: one of its name is another volume that holds the same.
     is_another: bool,
-    /// Its last completed backup, and what it holds.
-    backup: Option<(String, Contents)>,
+    /// How many backups were asked for.
+    asked_backups: u32,
+    /// Its completed backups, the last at the end, and what each holds.
+    backups: Vec<(String, Contents)>,
 }
 
 /// The play: everything is installed from outside, the rest is the client's, in its pod.
@@ -140,7 +142,7 @@ impl User {
         match action {
             // It was done before the workload began.
             Action::FillStore { .. } => Ok(()),
-            Action::SetBackupTarget {} => self.set_backup_target().await,
+            Action::SetBackupTarget { poll } => self.set_backup_target(poll).await,
             Action::PullBackups {} => self.pull_backups().await,
             Action::AwaitBackups { count } => self.await_backups(count).await,
             Action::BackupstoreCleanup {} => self.teardown().backupstore_cleanup().await,
@@ -161,6 +163,10 @@ impl User {
             Action::UseVolumes { lasts } => self.use_volumes(lasts).await,
             Action::AwaitHealthy { name } => self.await_healthy(&name).await,
             Action::BackUpVolume { name } => self.back_up_volume(&name).await,
+            Action::PruneBackups { name, after } => {
+                self.prune_backups(&name, after);
+                Ok(())
+            }
             Action::RestoreVolume { name, from } => self.restore_volume(&name, &from).await,
             Action::CheckVolume { name } => self.check_volume(&name).await,
             Action::DeleteVolume { name } => self.delete_volume(&name).await,
@@ -177,7 +183,13 @@ impl User {
 
     /// What is known of a volume.
     fn volume(&mut self, name: &str) -> &mut Known {
-        let unknown = || Known { contents: Contents::new(name), is_attached: false, is_another: false, backup: None };
+        let unknown = || Known {
+            contents: Contents::new(name),
+            is_attached: false,
+            is_another: false,
+            asked_backups: 0,
+            backups: Vec::new(),
+        };
         self.volumes.entry(name.to_owned()).or_insert_with(unknown)
     }
 

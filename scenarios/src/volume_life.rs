@@ -10,7 +10,8 @@ use corral_world::{Arm, Fault, Parameter, Plan, PlannedFault, Probe};
 
 use crate::clients::pod::MACHINE;
 use crate::oracles::{
-    AcknowledgedWritesAreReadable, ClientsAreServed, NothingIsDeletingForEver, RestoredVolumesHoldTheirData,
+    AcknowledgedWritesAreReadable, ClientsAreServed, NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver,
+    RestoredVolumesHoldTheirData,
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
@@ -20,6 +21,8 @@ use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_P
 const USE: Duration = Duration::from_secs(300);
 const LAST_FAULT: Duration = Duration::from_secs(180);
 const LONGEST_FAULT: Duration = Duration::from_secs(90);
+/// When old backups are deleted, counted from the client's asking for a restore: while that is under way, or soon after.
+const LATEST_PRUNING: Duration = Duration::from_secs(30);
 
 /// The scenario.
 pub fn scenario() -> LonghornScenario {
@@ -34,6 +37,7 @@ pub fn scenario() -> LonghornScenario {
             vec![
                 Box::new(AcknowledgedWritesAreReadable),
                 Box::new(RestoredVolumesHoldTheirData),
+                Box::new(NoRemoteBackupIsDeletedOnAbsence::default()),
                 Box::new(ClientsAreServed),
                 Box::new(NothingIsDeletingForEver),
             ]
@@ -51,7 +55,7 @@ pub fn scenario() -> LonghornScenario {
 const PARAMETERS: &[Parameter] = &[
     MACHINES,
     Parameter { key: "volumes", default: "1 to 3", about: "volumes, 1 to 8", in_plan: true },
-    Parameter { key: "backups", default: "0 or 1", about: "backups of each volume, 0 to 4", in_plan: true },
+    Parameter { key: "backups", default: "0 to 2", about: "backups of each volume, 0 to 4", in_plan: true },
     NETWORK_PERCENT,
     API_PERCENT,
     FAULTS,
@@ -60,13 +64,15 @@ const PARAMETERS: &[Parameter] = &[
 fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     let mut random = Stream::new(seed, "plan");
     let cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
-    let (volumes, backups) = (random.between(1, 3), random.below(2));
+    let (volumes, backups) = (random.between(1, 3), random.below(3));
     let volumes = number(arm, "volumes", 1..=8, volumes)?;
     let backups = number(arm, "backups", 0..=4, backups)?;
     let names: Vec<String> = (1..=volumes).map(|volume| format!("vol-{volume}")).collect();
     let mut steps = Vec::new();
     if backups > 0 {
-        steps.push(Action::SetBackupTarget {});
+        // longhorn-tests poll as often as each half minute.
+        let poll = *random.pick(&[30, 60, 300]).expect("not empty");
+        steps.push(Action::SetBackupTarget { poll: Duration::from_secs(poll) });
     }
     for name in &names {
         let replicas = random.between(1, u64::from(cluster.machines.min(3))) as u32;
@@ -85,6 +91,9 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         let name = || name.clone();
         steps.extend([Action::AwaitHealthy { name: name() }, Action::CheckVolume { name: name() }]);
         steps.extend([Action::DetachVolume { name: name() }, Action::CheckVolume { name: name() }]);
+        if backups > 1 {
+            steps.push(Action::PruneBackups { name: name(), after: random.duration(Duration::ZERO, LATEST_PRUNING) });
+        }
         if backups > 0 {
             steps.push(Action::RestoreVolume { name: format!("{}-restored", name()), from: name() });
         }
@@ -104,7 +113,7 @@ fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
     let component = |random: &mut Stream| {
         (*random.pick(&["instance-manager-", "longhorn-manager-"]).expect("not empty")).to_owned()
     };
-    let fault = match (random.below(8), other) {
+    let fault = match (random.below(10), other) {
         (0, _) => {
             let (name, forced) = (component(random), random.chance(1, 2));
             Fault::DeletePods { namespace: namespace(), name, forced, machine: any }
@@ -127,11 +136,32 @@ fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
             client: "longhorn-manager".to_owned(),
             resource: String::new(),
         },
-        _ => Fault::SlowApi {
+        (7, _) => Fault::SlowApi {
             lasts,
             extra: random.duration(Duration::from_millis(5), Duration::from_millis(200)),
             client: "longhorn-manager".to_owned(),
         },
+        _ => store_fault(random, lasts),
     };
     PlannedFault { on: None, after: random.duration(Duration::from_secs(20), LAST_FAULT), fault }
+}
+
+/// What a store does that is away for a moment, or busy. One that never answers is no draw: Longhorn sets no limit to its requests' time, and what
+/// waits for such an answer waits for ever.
+fn store_fault(random: &mut Stream, lasts: Duration) -> Fault {
+    match random.below(4) {
+        0 => {
+            let per_operation = random.duration(Duration::from_millis(20), Duration::from_secs(2));
+            Fault::SlowStore { lasts, per_operation }
+        }
+        1 => {
+            let code = *random.pick(&[403, 500, 503]).expect("not empty");
+            Fault::StoreErrors { lasts, code, one_in: random.between(1, 10) }
+        }
+        2 => {
+            let window = random.duration(Duration::from_secs(1), Duration::from_secs(30));
+            Fault::StoreListsLate { lasts, window }
+        }
+        _ => Fault::StoreListsNothing { lasts },
+    }
 }

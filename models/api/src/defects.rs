@@ -23,6 +23,8 @@ pub enum Component {
     Manager,
     /// backing-image-manager, with the backupstore library inside it.
     BackingImageManager,
+    /// longhorn-engine: the engine's and the replicas' processes, and what its binary does on the command line.
+    Engine,
     /// The clean-up code of longhorn-tests.
     TestClient,
 }
@@ -33,6 +35,7 @@ impl Component {
         match self {
             Self::Manager => "longhorn-manager",
             Self::BackingImageManager => "backing-image-manager",
+            Self::Engine => "longhorn-engine",
             Self::TestClient => "test-client",
         }
     }
@@ -109,6 +112,10 @@ pub enum Defect {
     FoundSnapshotDeleted,
     /// A manager without an engine binary makes a system backup, or restores one.
     FoundWithoutBinary,
+    /// A power cut takes from a replica what it has said to have.
+    FoundUnsyncedReplica,
+    /// A backup that never began is in doubt for a day.
+    FoundDayInDoubt,
 }
 
 /// The table, ordered by id.
@@ -238,6 +245,30 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: ask for the engine image's readiness first, as the controllers of single backups do",
         remark: "v1.9.2: isResponsibleFor in controller/system_backup_controller.go (line 253) and system_restore_controller.go; also in v1.11.0",
+    },
+    Record {
+        defect: Defect::FoundUnsyncedReplica,
+        id: "c3",
+        component: Component::Engine,
+        cause: "a replica syncs nothing, and no flush reaches it. Its metadata files are written beside their place and renamed: a power cut \
+                within the half minute that file systems take to write leaves them empty, and but for volume.meta nobody makes them anew: the \
+                replica cannot be opened, a volume of this one replica is salvaged and fails again and again. Data that went into a hole is lost \
+                with the blocks that the file system's next commit, in five seconds, would have made the file's",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: sync the file before the rename and the directory after it, and the head before a write is acknowledged",
+        remark: "v1.9.2: encodeToFile and tryRecoverVolumeMetaFile in pkg/replica/replica.go, lines 651 and 1109, and WriteAt in diff_disk.go; seen by \
+                 users: longhorn#4846 (volume.meta, mended), #5789 (open)",
+    },
+    Record {
+        defect: Defect::FoundDayInDoubt,
+        id: "c4",
+        component: Component::Manager,
+        cause: "a backup is begun by a call that must be answered within 3 min; when the replica's machine dies just then it is not, and the \
+                Backup stays Pending for 24 h, though no replica knows of it",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: give up after five minutes",
+        remark: "v1.9.2: NewBackupMonitor and exponentialBackOffTimer in engineapi/backup_monitor.go, lines 55 and 222, a workaround for longhorn#3545; \
+                 the user's own remedy is to delete the Backup",
     },
 ];
 

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use longhorn_api::Defect;
 use longhorn_backupstore::url::is_valid_name;
-use longhorn_replica::format::{BackingFile, MAXIMUM_SNAPSHOTS, Options};
+use longhorn_replica::format::{BackingFile, Directory, MAXIMUM_SNAPSHOTS, Options};
 use longhorn_rpc::Identity;
 
 use crate::Invocation;
@@ -150,10 +151,15 @@ impl Invocation {
         {
             return Err(format!("replica size {size} < backing image virtual size {}", backing.size));
         }
+        let directory = Directory::new(directory);
+        let directory = match self.engine.build.has(Defect::FoundUnsyncedReplica) {
+            true => directory,
+            false => directory.synced(),
+        };
         let (snapshot_max_count, snapshot_max_size_bytes) = snapshot_limits(parsed)?;
         let ports = parsed.number("sync-agent-port-count", 10)?;
         Ok(longhorn_replica::Process {
-            directory: directory.clone(),
+            directory,
             listen: parsed.value_or("listen", "localhost:9502").to_owned(),
             size,
             options: Options {

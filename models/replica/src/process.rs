@@ -28,7 +28,7 @@ pub const SYNC_PORT_OFFSET: u16 = 2;
 #[derive(Clone)]
 pub struct Process {
     /// The replica's directory.
-    pub directory: String,
+    pub directory: Directory,
     /// `host:port` of the control port.
     pub listen: String,
     /// The volume's size in bytes, to make the replica if there is none.
@@ -69,7 +69,7 @@ impl Process {
     /// # Errors
     /// The replica cannot be made, or a port is taken.
     pub async fn run(self) -> Result<(), String> {
-        let server = Arc::new(Server::new(Directory::new(self.directory), self.options));
+        let server = Arc::new(Server::new(self.directory, self.options));
         if let Some(size) = self.size {
             server.create(size).await.map_err(|error| error.to_string())?;
         }

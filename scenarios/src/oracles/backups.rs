@@ -4,7 +4,9 @@
 //! **Bound**: the settle phase: longer than two resyncs after the last write.
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
+use corral_core::journal::{Event, Record};
 use corral_world::{Oracle, Stage};
 
 /// No Backup remains whose backup volume and remote configuration are both gone.
@@ -50,12 +52,58 @@ fn remote_backups(stage: &Stage) -> BTreeSet<String> {
     for store in stage.stores() {
         for bucket in store.buckets() {
             for object in store.objects(&bucket, "") {
-                let file = object.key.rsplit('/').next().unwrap_or_default();
-                if let Some(name) = file.strip_prefix("backup_").and_then(|file| file.strip_suffix(".cfg")) {
-                    names.insert(name.to_owned());
-                }
+                names.extend(backup_in_store(&object.key).map(|(_, backup)| backup.to_owned()));
             }
         }
     }
     names
+}
+
+/// No backup goes from the store that nobody outside Longhorn asked to delete: that a listing did not show something is no proof that it is gone.
+///
+/// **Damage**: every backup of an installation destroyed, where it is the last copy. **Promise**: longhorn-manager 8fadbfbeb (longhorn#9530): what a
+/// synchronisation misses it forgets, and leaves the store alone. **Bound**: none, the first such deletion is one too many.
+#[derive(Default)]
+pub struct NoRemoteBackupIsDeletedOnAbsence {
+    /// Names of Backups, and of volumes whose BackupVolumes, clients have deleted.
+    asked: Mutex<BTreeSet<String>>,
+}
+
+impl Oracle for NoRemoteBackupIsDeletedOnAbsence {
+    fn name(&self) -> &'static str {
+        "no-remote-backup-is-deleted-on-absence"
+    }
+
+    fn observe(&self, stage: &Stage, record: &Record<'_>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match &record.event {
+            Event::ApiWrite { kind, name, deleting: true, client, .. } if !client.starts_with("longhorn-manager") => {
+                if kind == "Backup" {
+                    asked.insert(name.to_string());
+                } else if kind == "BackupVolume" {
+                    // Since v1.8.0 its name is the volume's and something random.
+                    asked.extend([name.to_string(), name.rsplit_once('-').unwrap_or((name, "")).0.to_owned()]);
+                }
+            }
+            Event::StoreOperation { verb, key, code: 200..300, .. } if verb == "delete" => {
+                let Some((volume, backup)) = backup_in_store(key) else { return };
+                if asked.contains(volume) || asked.contains(backup) {
+                    return;
+                }
+                // What is reported is observed too.
+                drop(asked);
+                let detail =
+                    format!("Backup {backup} of volume {volume} is deleted from the store; nobody asked for it");
+                stage.violation_as(self.name(), "a backup that nobody deleted goes from the store", &detail);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Volume and name of the backup whose configuration this object is.
+fn backup_in_store(key: &str) -> Option<(&str, &str)> {
+    let (folder, file) = key.rsplit_once('/')?;
+    let backup = file.strip_prefix("backup_")?.strip_suffix(".cfg")?;
+    Some((folder.strip_suffix("/backups")?.rsplit('/').next()?, backup))
 }

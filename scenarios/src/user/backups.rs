@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use corral_kube_client::ListParams;
+use corral_kube_client::{DeleteParams, ListParams};
+use host::time::sleep;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::system_backup::SystemBackupState;
 use longhorn_api::kinds::system_restore::SystemRestoreState;
@@ -10,7 +11,7 @@ use longhorn_api::{Backup, BackupVolume, DEFAULT_NAMESPACE, Snapshot, SystemBack
 use serde_json::json;
 
 use super::teardown::{Interpreter, Teardown};
-use super::{Failed, User};
+use super::{Failed, LOOK_INTERVAL, User};
 use crate::clients::LonghornClient;
 use crate::store;
 
@@ -18,14 +19,14 @@ use crate::store;
 const SYSTEM_BACKUP_LIMIT: Duration = Duration::from_secs(300);
 
 impl User {
-    pub(super) async fn set_backup_target(&self) -> Result<(), Failed> {
-        let set = || async { store::set_backup_target(&self.client, self.build.release()).await.is_ok() };
+    pub(super) async fn set_backup_target(&self, poll: Duration) -> Result<(), Failed> {
+        let set = || async { store::set_backup_target(&self.client, self.build.release(), poll).await.is_ok() };
         self.wait_until("the backup target is set", set).await
     }
 
     /// Points Longhorn at the store as a user of this release does, and asks for synchronisations until everything has its resource.
     pub(super) async fn pull_backups(&self) -> Result<(), Failed> {
-        self.set_backup_target().await?;
+        self.set_backup_target(store::POLL_INTERVAL).await?;
         let wanted = store::contents(&self.stage.stores()[0]);
         let (backups, volumes) = (self.api::<Backup>(), self.api::<BackupVolume>());
         let pulled = || async {
@@ -47,8 +48,10 @@ impl User {
 
     /// Takes a snapshot and backs it up. That the backup fails is an answer too: faults may deserve it.
     pub(super) async fn back_up_volume(&mut self, name: &str) -> Result<(), Failed> {
-        let contents = self.volume(name).contents.clone();
-        let mut random = self.stage.stream(&format!("backup/{name}"));
+        let known = self.volume(name);
+        known.asked_backups += 1;
+        let (contents, number) = (known.contents.clone(), known.asked_backups);
+        let mut random = self.stage.stream(&format!("backup/{name}/{number}"));
         let snapshot_name = format!("snapshot-{}", random.hex(16));
         let backup_name = longhorn_api::names::backup(&random.hex(16));
         let mut snapshot = Snapshot::default();
@@ -80,14 +83,34 @@ impl User {
         let state = self.wait_for(&format!("backup {backup_name} of {name} has ended"), ended).await?;
         self.stage.step(&format!("backup {backup_name} of {name}"), state.as_str());
         if state == BackupState::Completed {
-            self.volume(name).backup = Some((backup_name, contents));
+            self.volume(name).backups.push((backup_name, contents));
         }
         Ok(())
     }
 
+    /// Deletes all backups but the last, in a while and beside what comes next.
+    pub(super) fn prune_backups(&mut self, name: &str, after: Duration) {
+        let known = &mut self.volume(name).backups;
+        let old: Vec<String> = known.drain(..known.len().saturating_sub(1)).map(|(backup, _)| backup).collect();
+        let (stage, backups) = (self.stage.clone(), self.api::<Backup>());
+        host::spawn(async move {
+            sleep(after).await;
+            for backup in old {
+                // Tried again until it is accepted: what the store is to lose must be clear.
+                while let Err(error) = backups.delete(&backup, &DeleteParams::default()).await {
+                    stage.step(&format!("backup {backup} is to be deleted"), &error.to_string());
+                    if error.is_not_found() {
+                        break;
+                    }
+                    sleep(LOOK_INTERVAL).await;
+                }
+            }
+        });
+    }
+
     /// Makes a volume of the last completed backup of another one, if there is any.
     pub(super) async fn restore_volume(&mut self, name: &str, from: &str) -> Result<(), Failed> {
-        let Some((backup_name, contents)) = self.volume(from).backup.clone() else {
+        let Some((backup_name, contents)) = self.volume(from).backups.last().cloned() else {
             self.stage.step(&format!("restore {name}"), &format!("{from} has no completed backup"));
             return Ok(());
         };

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use corral_cluster::ClusterSpec;
+use corral_core::journal::Event;
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use corral_object_store::BucketStore;
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
     BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
-    CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
-    RestoredVolumesHoldTheirData, SystemBackupsEnd, UpgradesEnd, V2InstanceManagersAreUsable,
+    CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence,
+    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd, UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
@@ -98,6 +99,36 @@ fn an_object_whose_finalizer_nobody_removes_is_found() {
         })
     });
     assert_eq!(signatures, ["Backup stays deleting, finalizers: longhorn.io"]);
+}
+
+/// The store loses the configuration of the backup that `make_backup` makes.
+fn lose_remote_backup() {
+    host::journal::record(Event::StoreOperation {
+        verb: "delete".into(),
+        key: "backupbucket/backupstore/volumes/5e/23/vol-1/backups/backup_backup-0123456789abcdef.cfg".into(),
+        bytes: 0,
+        code: 204,
+    });
+}
+
+#[test]
+fn a_remote_backup_that_nobody_deleted_is_missed() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(NoRemoteBackupIsDeletedOnAbsence::default());
+    let asked_for = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            let backups = make_backup(&client, "Completed", "").await;
+            backups.delete("backup-0123456789abcdef", &DeleteParams::default()).await.unwrap();
+            lose_remote_backup();
+        })
+    });
+    assert!(asked_for.is_empty());
+    let unasked = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed", "").await;
+            lose_remote_backup();
+        })
+    });
+    assert_eq!(unasked, ["a backup that nobody deleted goes from the store"]);
 }
 
 #[test]

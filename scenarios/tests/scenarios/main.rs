@@ -189,7 +189,8 @@ fn system_backup() {
     run("system-backup", "system_backup");
 }
 
+/// What of Longhorn's own is known to fail in it.
 #[test]
 fn volume_life() {
-    run("volume-life", "volume_life");
+    run_without("volume-life", "volume_life", &["13685", "c3", "c4"]);
 }

@@ -238,7 +238,7 @@ impl BackupController {
                 Err(error) if error.to_string().contains("DeadlineExceeded") => {
                     tracing::warn!(%error, "Snapshot backup timeout");
                     backup.status.state = BackupState::Pending;
-                    upload.is_doubtful = true;
+                    upload.doubt(&self.manager.datastore.build);
                 }
                 Err(error) => return Err(error),
             }

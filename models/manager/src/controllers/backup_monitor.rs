@@ -10,8 +10,8 @@ use std::time::Duration;
 use corral_kube_client::reads;
 use host::JoinHandle;
 use host::time::sleep;
-use longhorn_api::Backup;
 use longhorn_api::kinds::backup::{BackupState, BackupStatus};
+use longhorn_api::{Backup, Build, Defect};
 
 use crate::engine::proxy::EngineProxy;
 use crate::runtime::backups::name;
@@ -22,6 +22,9 @@ use crate::runtime::{Doubt, Error, Result, Ticker};
 /// Between two questions (`BackupMonitorSyncPeriod`).
 const INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a call may be in doubt where the cure of c4 is in force.
+const SHORT_PATIENCE: Duration = Duration::from_secs(300);
+
 /// What is watched.
 #[derive(Debug, Clone)]
 pub(super) struct Upload {
@@ -29,8 +32,8 @@ pub(super) struct Upload {
     snapshot: String,
     /// The replica that uploads; empty if another process began it: then the engine looks for it.
     pub(super) replica: String,
-    /// Whether the call that began it was not answered in time.
-    pub(super) is_doubtful: bool,
+    /// The call that began it was not answered in time.
+    doubt: Option<Doubt>,
     /// What is known when it begins.
     pub(super) status: BackupStatus,
 }
@@ -42,9 +45,19 @@ impl Upload {
             backup: name(&backup.metadata).to_owned(),
             snapshot: backup.spec.snapshot_name.clone(),
             replica: String::new(),
-            is_doubtful: false,
+            doubt: None,
             status: BackupStatus::default(),
         }
+    }
+}
+
+impl Upload {
+    /// The call that was to begin it was not answered in time: it may have begun.
+    pub(super) fn doubt(&mut self, build: &Build) {
+        self.doubt = Some(match build.has(Defect::FoundDayInDoubt) {
+            true => Doubt::new(INTERVAL),
+            false => Doubt::within(INTERVAL, SHORT_PATIENCE),
+        });
     }
 }
 
@@ -85,7 +98,9 @@ struct Watch {
 
 impl Watch {
     async fn run(mut self) {
-        if self.upload.is_doubtful && !self.resolve_doubt().await {
+        if let Some(doubt) = self.upload.doubt.take()
+            && !self.resolve(doubt).await
+        {
             return;
         }
         let mut questions = Ticker::new(INTERVAL);
@@ -99,9 +114,9 @@ impl Watch {
         }
     }
 
-    /// Asks until there is an answer; false if none came for a day.
-    async fn resolve_doubt(&mut self) -> bool {
-        for pause in Doubt::new(INTERVAL) {
+    /// Asks until there is an answer; false if none came for a day, or however long this doubt may last.
+    async fn resolve(&mut self, doubt: Doubt) -> bool {
+        for pause in doubt {
             sleep(pause).await;
             if self.ask().await.is_ok() {
                 return true;

@@ -1,7 +1,7 @@
 //! The files of one replica: small JSON files replaced as a whole, disks with their metadata and checksum.
 //!
 //! Upstream syncs nothing here, neither files nor the directory: what a power cut leaves is what the file system makes of
-//! a rename.
+//! a rename (defect c3).
 
 use std::io;
 
@@ -17,6 +17,8 @@ use crate::format::names::{CHECKSUM_SUFFIX, META_SUFFIX};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
     path: String,
+    /// Whether anything is synced.
+    syncs: bool,
 }
 
 /// What came of reading a JSON file.
@@ -31,7 +33,18 @@ pub enum Found<T> {
 impl Directory {
     /// The directory at this path.
     pub fn new(path: impl Into<String>) -> Directory {
-        Directory { path: path.into() }
+        Directory { path: path.into(), syncs: false }
+    }
+
+    /// The same directory, in which a file is synced before it takes another's place, the directory thereafter, and what is written to the head
+    /// before it is acknowledged: the cure of c3.
+    pub fn synced(self) -> Directory {
+        Directory { syncs: true, ..self }
+    }
+
+    /// Whether it is one.
+    pub fn is_synced(&self) -> bool {
+        self.syncs
     }
 
     /// Where a file of this name lies; an absolute name stands for itself.
@@ -82,7 +95,14 @@ impl Directory {
         let (path, temporary) = (self.path(name), self.path(temporary));
         let renamed = async {
             fs::write(&temporary, content).await.map_err(|error| Error::file("write", &temporary, &error))?;
-            fs::rename(&temporary, &path).await.map_err(|error| Error::file("rename", &path, &error))
+            if self.syncs {
+                sync(&temporary).await.map_err(|error| Error::file("fsync", &temporary, &error))?;
+            }
+            fs::rename(&temporary, &path).await.map_err(|error| Error::file("rename", &path, &error))?;
+            if self.syncs {
+                fs::sync_dir(&self.path).await.map_err(|error| Error::file("fsync", &self.path, &error))?;
+            }
+            Ok(())
         };
         match renamed.await {
             Ok(()) => Ok(()),
@@ -168,4 +188,8 @@ async fn remove_all(path: &str) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result,
     }
+}
+
+async fn sync(path: &str) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path).await?.sync_all().await
 }

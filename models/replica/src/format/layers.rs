@@ -235,6 +235,13 @@ impl Layers {
         written.map_err(|(count, error)| (count.saturating_sub(skip).min(bytes.len()), error))
     }
 
+    /// Puts what was written to the head where a power cut does not reach it: a write past the page cache may still have given the file blocks
+    /// that only the file system's next commit makes its own.
+    pub async fn sync(&self) -> Result<()> {
+        let head = self.layer(self.files.len());
+        head.file.sync_all().await.map_err(|error| Error::file("fsync", &head.path, &error))
+    }
+
     async fn write_sectors(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), (usize, Error)> {
         let head = self.files.len();
         let layer = self.layer(head);

@@ -24,11 +24,19 @@ impl Replica {
             return Err((0, Error::refused("cannot write on read-only replica")));
         }
         self.dirty.store(true, Ordering::Relaxed);
-        let Some(revision) = &self.revision else { return self.layers.write(bytes, offset).await };
+        let Some(revision) = &self.revision else { return self.write_layers(bytes, offset).await };
         // The counter is written at the same time, before anybody knows whether the data can be.
-        let (written, counted) = tokio::join!(self.layers.write(bytes, offset), revision.increment());
+        let (written, counted) = tokio::join!(self.write_layers(bytes, offset), revision.increment());
         written?;
         counted.map_err(|error| (bytes.len(), error))
+    }
+
+    async fn write_layers(&self, bytes: &[u8], offset: u64) -> std::result::Result<(), (usize, Error)> {
+        self.layers.write(bytes, offset).await?;
+        match self.directory.is_synced() {
+            true => self.layers.sync().await.map_err(|error| (0, error)),
+            false => Ok(()),
+        }
     }
 
     /// Frees whole sectors of a range in the head, and in the removed snapshots behind it. Returns the bytes freed.

@@ -286,7 +286,7 @@ impl Session {
     }
 
     async fn backup_target(&self) {
-        store::set_backup_target(&self.client, Release::V1_9_2).await.unwrap();
+        store::set_backup_target(&self.client, Release::V1_9_2, store::POLL_INTERVAL).await.unwrap();
         sleep(Duration::from_secs(2)).await;
         self.create_volume("bv").await;
         self.attach("bv", false).await;

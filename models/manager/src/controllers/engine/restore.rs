@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use host::time::Instant;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::engine::{ReplicaMode, RestoreStatus};
-use longhorn_api::{Engine, names, settings};
+use longhorn_api::{Defect, Engine, names, settings};
 use longhorn_backupstore::url::encode_backup;
 
 use super::monitor::Monitor;
@@ -189,10 +189,7 @@ impl Monitor {
         for error in failure.replica_errors {
             let text = format!("{}: {}", error.address, error.message);
             let Some(status) = status.get_mut(&error.address) else { continue };
-            let locked = ["full", "incremental"]
-                .iter()
-                .any(|kind| text.contains(&format!("error initiating {kind} backup restore: failed lock")));
-            if locked {
+            if is_locked(&text, self.shared.manager.datastore.build.has(Defect::Issue13685)) {
                 tracing::warn!("Ignored failed locked restore error {text}");
                 self.restore_backoff.next(engine, Instant::now());
                 continue;
@@ -243,4 +240,12 @@ fn note_restored_together(engine: &mut Engine, status: &Map<RestoreStatus>) -> b
     }
     let requested = &engine.spec.requested_backup_restore;
     agree && !requested.is_empty() && *requested != engine.status.last_restored_backup
+}
+
+/// Whether a restore met somebody else's lock on its backup volume (`restoreGetLockFailedPatternMsg`). Engines have other words for it than that
+/// pattern, since backupstore 326b984 (longhorn#13685).
+fn is_locked(text: &str, old_words_only: bool) -> bool {
+    let words: &[&str] = if old_words_only { &["failed lock"] } else { &["failed lock", "failed to acquire lock"] };
+    let says = |kind: &str, words: &str| text.contains(&format!("error initiating {kind} backup restore: {words}"));
+    words.iter().any(|words| says("full", words) || says("incremental", words))
 }
