@@ -7,7 +7,7 @@ use corral_cluster::Image;
 use corral_kube_client::{Api, Client, Error, Patch, PatchParams};
 use corral_object_store::{BucketStore, Effect, Fault};
 use host::process::program;
-use longhorn_api::{BackupTarget, DEFAULT_NAMESPACE, Release, Setting};
+use longhorn_api::{BackupTarget, DEFAULT_NAMESPACE, Release, Setting, go};
 use longhorn_backupstore::Credentials;
 use serde_json::{Value, json};
 
@@ -90,8 +90,8 @@ pub fn credentials() -> Credentials {
 pub async fn set_backup_target(client: &Client, release: Release, poll: Duration) -> Result<(), Error> {
     let seconds = poll.as_secs();
     if release.at_least(Release::V1_8_0_RC1) {
-        let poll = format!("{}m{}s", seconds / 60, seconds % 60);
-        let spec = json!({ "spec": { "backupTargetURL": TARGET, "credentialSecret": SECRET, "pollInterval": poll } });
+        let poll = go::Duration::from_seconds(seconds as i64);
+        let spec = json!({ "spec": { "backupTargetURL": TARGET, "credentialSecret": SECRET, "pollInterval": poll.to_string() } });
         let targets: Api<BackupTarget> = Api::namespaced(client, DEFAULT_NAMESPACE);
         targets.patch("default", &PatchParams::default(), &Patch::Merge(spec)).await?;
         return Ok(());

@@ -9,7 +9,7 @@ use host::time::sleep;
 use longhorn_api::Build;
 use longhorn_backupstore::{Behaviour, Context};
 use longhorn_replica::data::{DataClient, SharedTimeouts};
-use longhorn_replica::format::Options;
+use longhorn_replica::format::{Directory, Options};
 use longhorn_replica::{Process, ReplicaClient};
 use longhorn_rpc::Identity;
 use longhorn_rpc::ptypes::ReplicaSnapshotRequest;
@@ -22,7 +22,7 @@ const VOLUME_BYTES: usize = 8 << 20;
 async fn start_replica(content: &[u8]) {
     host::fs::create_dir_all("/replica").await.expect("a directory");
     let process = Process {
-        directory: "/replica".to_owned(),
+        directory: Directory::new("/replica"),
         listen: format!("{BODY_ADDRESS}:9502"),
         size: Some(VOLUME_BYTES as i64),
         options: Options::default(),
