@@ -1,7 +1,8 @@
 //! A server of a scenario, on a pod of its own behind a service.
 
-use crate::clients::pod::MACHINE;
 use serde_json::{Value, json};
+
+use crate::clients::pod::MACHINE;
 
 /// What the manifests of a server say.
 pub struct ServerPod {

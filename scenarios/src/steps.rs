@@ -182,11 +182,6 @@ fn is_default_poll(poll: &Duration) -> bool {
     *poll == store::POLL_INTERVAL
 }
 
-impl Action {
-    /// Longhorn is pointed at the store, and polls it as often as it does if nobody says otherwise.
-    pub const SET_BACKUP_TARGET: Self = Self::SetBackupTarget { poll: store::POLL_INTERVAL };
-}
-
 /// A volume's data engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -232,6 +227,9 @@ pub fn read(plan: &Plan, cluster: &ClusterTable, upgrades: bool) -> Result<Vec<A
 }
 
 impl Action {
+    /// Longhorn is pointed at the store, and polls it as often as it does if nobody says otherwise.
+    pub const SET_BACKUP_TARGET: Self = Self::SetBackupTarget { poll: store::POLL_INTERVAL };
+
     /// Whether it belongs to the set-up.
     pub fn fills_the_store(&self) -> bool {
         matches!(self, Self::FillStore { .. })
@@ -273,6 +271,10 @@ impl Action {
             true => Ok(()),
             false => Err(format!("{key} = {value}; allowed are 1 to {high}")),
         };
+        let short = |key: &str, value: &Duration| match *value <= LONGEST {
+            true => Ok(()),
+            false => Err(format!("{key} is too long; allowed is up to 30 days")),
+        };
         if let Some(name) = self.name().filter(|name| !is_name(name)) {
             return Err(format!(
                 "{name:?} is no name for it; allowed are two to 63 lower-case letters, digits and \"-\""
@@ -293,15 +295,9 @@ impl Action {
                     false => Err(format!("machine = {machine:?}; allowed are {}", workers.join(", "))),
                 }
             }
-            Self::Wait { lasts } | Self::UseVolumes { lasts } if *lasts > LONGEST => {
-                Err("for is too long; allowed is up to 30 days".into())
-            }
-            Self::SetBackupTarget { poll } if *poll > LONGEST => {
-                Err("poll is too long; allowed is up to 30 days".into())
-            }
-            Self::PruneBackups { after, .. } if *after > LONGEST => {
-                Err("after is too long; allowed is up to 30 days".into())
-            }
+            Self::Wait { lasts } | Self::UseVolumes { lasts } => short("for", lasts),
+            Self::SetBackupTarget { poll } => short("poll", poll),
+            Self::PruneBackups { after, .. } => short("after", after),
             Self::Upgrade {} if !upgrades => Err("upgrade: this scenario knows one release only".into()),
             _ => Ok(()),
         }
@@ -336,9 +332,7 @@ impl Reach {
             Action::WriteVolume { name, .. } | Action::CheckVolume { name } | Action::BackUpVolume { name } => {
                 match self.volumes.get(name) {
                     Some((Engine::V2, _)) => return Err(format!("{name} is a v2 volume; their data is not modelled")),
-                    Some((_, Some(machine)))
-                        if machine != MACHINE && !matches!(action, Action::BackUpVolume { .. }) =>
-                    {
+                    Some((_, Some(machine))) if machine != MACHINE => {
                         return Err(format!("{name} is attached to {machine}; the client is on {MACHINE}"));
                     }
                     Some((_, None)) | None if !matches!(action, Action::CheckVolume { .. }) => {

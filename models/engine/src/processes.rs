@@ -151,11 +151,7 @@ impl Invocation {
         {
             return Err(format!("replica size {size} < backing image virtual size {}", backing.size));
         }
-        let directory = Directory::new(directory);
-        let directory = match self.engine.build.has(Defect::FoundUnsyncedReplica) {
-            true => directory,
-            false => directory.synced(),
-        };
+        let directory = Directory::new(directory).synced(!self.engine.build.has(Defect::FoundUnsyncedReplica));
         let (snapshot_max_count, snapshot_max_size_bytes) = snapshot_limits(parsed)?;
         let ports = parsed.number("sync-agent-port-count", 10)?;
         Ok(longhorn_replica::Process {

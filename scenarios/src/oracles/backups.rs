@@ -59,6 +59,9 @@ fn remote_backups(stage: &Stage) -> BTreeSet<String> {
     names
 }
 
+/// Clients that delete what follows from what others deleted: Longhorn itself, and the garbage collector for it.
+const FOLLOWERS: [&str; 2] = ["longhorn-manager", "kube-controller-manager"];
+
 /// No backup goes from the store that nobody outside Longhorn asked to delete: that a listing did not show something is no proof that it is gone.
 ///
 /// **Damage**: every backup of an installation destroyed, where it is the last copy. **Promise**: longhorn-manager 8fadbfbeb (longhorn#9530): what a
@@ -77,7 +80,9 @@ impl Oracle for NoRemoteBackupIsDeletedOnAbsence {
     fn observe(&self, stage: &Stage, record: &Record<'_>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match &record.event {
-            Event::ApiWrite { kind, name, deleting: true, client, .. } if !client.starts_with("longhorn-manager") => {
+            Event::ApiWrite { kind, name, deleting: true, client, .. }
+                if !FOLLOWERS.iter().any(|follower| client.starts_with(follower)) =>
+            {
                 if kind == "Backup" {
                     asked.insert(name.to_string());
                 } else if kind == "BackupVolume" {

@@ -25,13 +25,16 @@ fn explain(
     violation: &Violation,
     about: &[String],
     most_lines: usize,
-) -> Vec<String> {
+) -> Result<Vec<String>, String> {
     let history = History::of(journal);
     let objects = match about {
         [] => objects::of(&history, violation),
         names => objects::named(&history, &names.join(" ")),
     };
-    lines::of(&Run { journal, logs, history: &history, objects: &objects }, violation, most_lines)
+    if objects.is_empty() && !about.is_empty() {
+        return Err(format!("the run has no object of the name {}", about.join(" or ")));
+    }
+    Ok(lines::of(&Run { journal, logs, history: &history, objects: &objects }, violation, most_lines))
 }
 
 /// More lines than this would have to be read like a log.
@@ -41,7 +44,7 @@ pub const USUAL_LINES: u16 = 56;
 /// objects that belong to the violation, or of those with the names `about`, if there are any.
 ///
 /// # Errors
-/// The arm cannot run; in one line.
+/// The arm cannot run, or there is nothing of these names in it; in one line.
 pub fn explain_seed_file(
     file: &SeedFile,
     scenario: Arc<dyn Scenario>,
@@ -53,7 +56,7 @@ pub fn explain_seed_file(
     let verdict = corral_world::run(scenario, arm, file.seed, Some(file.plan()), options)?;
     let violation = verdict.violations.iter().find(|found| file.expects(found));
     let journal = verdict.journal.as_ref().expect("it was asked for");
-    Ok(violation.map(|violation| explain(journal, &verdict.logs, violation, about, most_lines.into())))
+    violation.map(|violation| explain(journal, &verdict.logs, violation, about, most_lines.into())).transpose()
 }
 
 /// A run, and what of it the chain is about.

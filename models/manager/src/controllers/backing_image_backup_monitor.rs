@@ -20,7 +20,6 @@ use super::backup_monitor::state;
 use crate::engine::backing_image_manager::{BackingImageManagerClient, ImageBackupOrder};
 use crate::runtime::backups::name;
 use crate::runtime::controller::Queue;
-use crate::runtime::doubt::GIVEN_UP;
 use crate::runtime::{Datastore, Doubt, Error, Result};
 
 /// Between two questions, of which the first is asked at once.
@@ -87,13 +86,15 @@ impl Watch {
     }
 
     async fn resolve_doubt(&mut self) -> bool {
-        for pause in Doubt::new(INTERVAL) {
+        let doubt = Doubt::new(INTERVAL);
+        let given_up = doubt.given_up();
+        for pause in doubt {
             sleep(pause).await;
             if self.ask().await.is_ok() {
                 return true;
             }
         }
-        self.report(self.failed(GIVEN_UP.to_owned()));
+        self.report(self.failed(given_up));
         false
     }
 

@@ -16,7 +16,6 @@ use longhorn_api::{Backup, Build, Defect};
 use crate::engine::proxy::EngineProxy;
 use crate::runtime::backups::name;
 use crate::runtime::controller::Queue;
-use crate::runtime::doubt::GIVEN_UP;
 use crate::runtime::{Doubt, Error, Result, Ticker};
 
 /// Between two questions (`BackupMonitorSyncPeriod`).
@@ -49,9 +48,7 @@ impl Upload {
             status: BackupStatus::default(),
         }
     }
-}
 
-impl Upload {
     /// The call that was to begin it was not answered in time: it may have begun.
     pub(super) fn doubt(&mut self, build: &Build) {
         self.doubt = Some(match build.has(Defect::FoundDayInDoubt) {
@@ -116,13 +113,14 @@ impl Watch {
 
     /// Asks until there is an answer; false if none came for a day, or however long this doubt may last.
     async fn resolve(&mut self, doubt: Doubt) -> bool {
+        let given_up = doubt.given_up();
         for pause in doubt {
             sleep(pause).await;
             if self.ask().await.is_ok() {
                 return true;
             }
         }
-        self.report(self.failed(GIVEN_UP.to_owned()));
+        self.report(self.failed(given_up));
         false
     }
 

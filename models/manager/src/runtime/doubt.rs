@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use host::time::Instant;
+use longhorn_api::go;
 
 /// The longest pause, and how long doubt may last.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
-
-/// What is said when it has lasted that long.
-pub const GIVEN_UP: &str = "max retry period 24h0m0s reached in exponential backoff timer";
 
 /// The pauses before the questions, each twice as long as the one before, for a day (`wait.Backoff` of the backup monitors).
 #[derive(Debug, Clone)]
@@ -28,6 +26,12 @@ impl Doubt {
     /// Begins now and ends sooner.
     pub fn within(first_pause: Duration, patience: Duration) -> Self {
         Self { patience, ..Self::new(first_pause) }
+    }
+
+    /// What is said when it has lasted as long as it may.
+    pub fn given_up(&self) -> String {
+        let patience = go::Duration::from_seconds(self.patience.as_secs() as i64);
+        format!("max retry period {patience} reached in exponential backoff timer")
     }
 }
 

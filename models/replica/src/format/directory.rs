@@ -36,13 +36,13 @@ impl Directory {
         Directory { path: path.into(), syncs: false }
     }
 
-    /// The same directory, in which a file is synced before it takes another's place, the directory thereafter, and what is written to the head
-    /// before it is acknowledged: the cure of c3.
-    pub fn synced(self) -> Directory {
-        Directory { syncs: true, ..self }
+    /// The same directory; where it is synced, a file is before it takes another's place, the directory thereafter, and what is written to the
+    /// head before it is acknowledged: the cure of c3.
+    pub fn synced(self, syncs: bool) -> Directory {
+        Directory { syncs, ..self }
     }
 
-    /// Whether it is one.
+    /// Whether it is synced.
     pub fn is_synced(&self) -> bool {
         self.syncs
     }
