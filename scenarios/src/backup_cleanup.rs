@@ -11,9 +11,7 @@ use corral_core::random::Stream;
 use corral_world::{ApiVerb, Arm, Fault, Oracle, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
 
 use crate::clients::pod;
-use crate::oracles::{
-    ClientMeetsNoUnexpectedError, ClientsAreServed, NoBackupOutlivesItsVolumeAndRemote, NothingIsDeletingForEver,
-};
+use crate::oracles::{ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndRemote};
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
 use crate::tables::{
@@ -35,12 +33,7 @@ pub fn scenario() -> LonghornScenario {
 }
 
 fn oracles() -> Vec<Box<dyn Oracle>> {
-    vec![
-        Box::new(ClientMeetsNoUnexpectedError),
-        Box::new(ClientsAreServed),
-        Box::new(NothingIsDeletingForEver),
-        Box::new(NoBackupOutlivesItsVolumeAndRemote),
-    ]
+    vec![Box::new(ClientMeetsNoUnexpectedError), Box::new(NoBackupOutlivesItsVolumeAndRemote)]
 }
 
 fn probes() -> Vec<Probe> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, Scenario, Stage};
 
+use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, SystemPodsAreReady};
 use crate::steps::{self, Action};
 use crate::tables::ClusterTable;
 use crate::{ground, user};
@@ -24,7 +25,7 @@ pub struct LonghornScenario {
     pub parameters: &'static [Parameter],
     /// The plan that a seed stands for.
     pub expand: fn(u64, &Arm) -> Result<Plan, String>,
-    /// The oracles that judge it.
+    /// The oracles that judge it, beside those of every scenario.
     pub oracles: fn() -> Vec<Box<dyn Oracle>>,
     /// What its seed files may ask to be reached.
     pub probes: fn() -> Vec<Probe>,
@@ -72,8 +73,19 @@ impl Scenario for LonghornScenario {
         self.read(plan).map(|(cluster, _)| cluster.workers()).unwrap_or_default()
     }
 
+    fn polled_kinds(&self) -> &'static [&'static str] {
+        // Each poll of a backup target asks for synchronisations and notes when they were.
+        &["BackupTarget", "BackupVolume"]
+    }
+
     fn oracles(&self) -> Vec<Box<dyn Oracle>> {
-        (self.oracles)()
+        let mut oracles = (self.oracles)();
+        oracles.extend([
+            Box::new(ClientsAreServed) as Box<dyn Oracle>,
+            Box::new(NothingIsDeletingForEver),
+            Box::new(SystemPodsAreReady),
+        ]);
+        oracles
     }
 
     fn probes(&self) -> Vec<Probe> {

@@ -12,8 +12,7 @@ use corral_world::{Arm, Parameter, Plan, Probe, ProbeMemory};
 
 use crate::clients::pod::MACHINE;
 use crate::oracles::{
-    BackingImageBackupsEnd, ClientsAreServed, CompletedBackupsAreComplete, NothingIsDeletingForEver, SystemBackupsEnd,
-    backed_up_image, image_in_store,
+    BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd, backed_up_image, image_in_store,
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
@@ -36,8 +35,6 @@ pub fn scenario() -> LonghornScenario {
                 Box::new(BackingImageBackupsEnd::default()),
                 Box::new(SystemBackupsEnd),
                 Box::new(CompletedBackupsAreComplete),
-                Box::new(ClientsAreServed),
-                Box::new(NothingIsDeletingForEver),
             ]
         },
         probes,

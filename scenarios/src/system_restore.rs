@@ -10,7 +10,7 @@ use corral_core::random::Stream;
 use corral_world::{Arm, Parameter, Plan, Probe, ProbeMemory};
 
 use crate::clients::pod::MACHINE;
-use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, RestoredVolumesHoldTheirData};
+use crate::oracles::RestoredVolumesHoldTheirData;
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
 use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, flag, number};
@@ -27,9 +27,7 @@ pub fn scenario() -> LonghornScenario {
         upgrades: false,
         parameters: PARAMETERS,
         expand,
-        oracles: || {
-            vec![Box::new(RestoredVolumesHoldTheirData), Box::new(ClientsAreServed), Box::new(NothingIsDeletingForEver)]
-        },
+        oracles: || vec![Box::new(RestoredVolumesHoldTheirData)],
         probes,
     }
 }

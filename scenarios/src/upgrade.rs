@@ -12,7 +12,7 @@ use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, Pr
 use longhorn_api::{Build, Release};
 
 use crate::catalogue::selection;
-use crate::oracles::{BackupsBelongToATarget, ClientsAreServed, NothingIsDeletingForEver, UpgradesEnd};
+use crate::oracles::{BackupsBelongToATarget, UpgradesEnd};
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
 use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
@@ -29,14 +29,7 @@ pub fn scenario() -> LonghornScenario {
         upgrades: true,
         parameters: PARAMETERS,
         expand,
-        oracles: || {
-            vec![
-                Box::new(UpgradesEnd),
-                Box::new(BackupsBelongToATarget),
-                Box::new(ClientsAreServed),
-                Box::new(NothingIsDeletingForEver),
-            ]
-        },
+        oracles: || vec![Box::new(UpgradesEnd), Box::new(BackupsBelongToATarget)],
         probes,
     }
 }

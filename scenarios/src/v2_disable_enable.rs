@@ -13,7 +13,7 @@ use corral_core::random::Stream;
 use corral_world::{ApiVerb, Arm, Fault, Parameter, Plan, PlannedFault, Probe, ProbeMemory, Trigger};
 
 use crate::clients::pod::MACHINE;
-use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, V2InstanceManagersAreUsable};
+use crate::oracles::V2InstanceManagersAreUsable;
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
 use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, flag, length};
@@ -27,9 +27,7 @@ pub fn scenario() -> LonghornScenario {
         upgrades: false,
         parameters: PARAMETERS,
         expand,
-        oracles: || {
-            vec![Box::new(NothingIsDeletingForEver), Box::new(V2InstanceManagersAreUsable), Box::new(ClientsAreServed)]
-        },
+        oracles: || vec![Box::new(V2InstanceManagersAreUsable)],
         probes,
     }
 }

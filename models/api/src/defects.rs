@@ -116,6 +116,10 @@ pub enum Defect {
     FoundUnsyncedReplica,
     /// A backup that never began is in doubt for a day.
     FoundDayInDoubt,
+    /// A manager ends because somebody else has changed its pod.
+    FoundLabelConflict,
+    /// A manager does not start beside an engine image whose binary nobody has run yet.
+    FoundUnreadEngineImage,
 }
 
 /// The table, ordered by id.
@@ -269,6 +273,25 @@ pub const TABLE: &[Record] = &[
         cure: "none upstream: give up after five minutes",
         remark: "v1.9.2: NewBackupMonitor and exponentialBackOffTimer in engineapi/backup_monitor.go, lines 55 and 222, a workaround for longhorn#3545; \
                  the user's own remedy is to delete the Backup",
+    },
+    Record {
+        defect: Defect::FoundLabelConflict,
+        id: "c5",
+        component: Component::Manager,
+        cause: "a starting manager puts the labels of its services on its own pod in one try: if the kubelet has written the pod's status since \
+                it was read, which a slow API server makes likely, the manager ends with an error",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: read the pod again and try again at a conflict",
+        remark: "v1.9.2: AddLabelToManagerPod in datastore/kubernetes.go, line 585, and its callers in app/daemon.go, lines 172, 193 and 303",
+    },
+    Record {
+        defect: Defect::FoundUnreadEngineImage,
+        id: "c6",
+        component: Component::Manager,
+        cause: "a starting manager refuses engine images in use whose interface is too old, and takes one that is not deployed yet, whose                 version is 0, for that. If the managers are restarted between the creation of a volume and the image's deployment, none                 starts again, and nobody deploys the image; the one that owns the image is enough, as the others leave it to a manager                 whose pod is there",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: pass over images that were never read",
+        remark: "v1.9.2: GetCurrentReferredLonghornEngineImageVersions and checkEngineUpgradePath in upgrade/util/util.go, lines 143 and 288;                  IsNodeDownOrDeletedOrMissingManager in datastore/longhorn.go, line 3051",
     },
 ];
 

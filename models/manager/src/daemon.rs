@@ -154,9 +154,8 @@ impl Start {
         let client = Client::new(&self.server, ClientOptions::limited("longhorn-manager/start", 50.0, 100))?;
         let api: Api<Pod> = Api::namespaced(&client, &self.arguments.namespace);
         let mut pod = api.get(&self.arguments.pod_name).await?;
-        let (key, value) = pods::CONVERSION_WEBHOOK;
-        pod.metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
-        api.update(&pod).await?;
-        Ok(())
+        let labels = [pods::CONVERSION_WEBHOOK];
+        pods::add(&mut pod, &labels);
+        Ok(pods::update(&api, &self.build, pod, &labels).await?)
     }
 }

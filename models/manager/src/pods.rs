@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use corral_kube_client::{Api, DEFAULT_RETRY, retry_on_conflict};
 use k8s_openapi::api::core::v1::Pod;
-use longhorn_api::names;
+use longhorn_api::{Build, Defect, names};
 
 use crate::runtime::{Datastore, Error, Result};
 
@@ -62,13 +63,38 @@ pub async fn label_manager_pod(datastore: &Datastore, node: &str, labels: &[Labe
     let pod = pods.iter().find(|pod| node_of(pod) == node);
     let pod = pod.ok_or_else(|| corral_kube_client::Error::not_found("", "pod", node))?;
     let mut pod = Pod::clone(pod);
+    if add(&mut pod, labels) {
+        update(datastore.pods.api(), &datastore.build, pod, labels).await?;
+    }
+    Ok(())
+}
+
+/// Adds what a pod has not; false if there is nothing to add.
+pub fn add(pod: &mut Pod, labels: &[Label]) -> bool {
     let own = pod.metadata.labels.get_or_insert_default();
     let before = own.len();
     for (key, value) in labels {
         own.entry((*key).to_owned()).or_insert_with(|| (*value).to_owned());
     }
-    if own.len() > before {
-        datastore.pods.api().update(&pod).await?;
+    own.len() > before
+}
+
+/// Writes a pod that has got these labels, in one try (c5).
+pub async fn update(
+    api: &Api<Pod>,
+    build: &Build,
+    pod: Pod,
+    labels: &[Label],
+) -> std::result::Result<(), corral_kube_client::Error> {
+    let written = api.update(&pod).await.map(drop);
+    if build.has(Defect::FoundLabelConflict) || !written.as_ref().is_err_and(corral_kube_client::Error::is_conflict) {
+        return written;
     }
-    Ok(())
+    let name = pod.metadata.name.unwrap_or_default();
+    retry_on_conflict(api.client(), DEFAULT_RETRY, || async {
+        let mut pod = api.get(&name).await?;
+        add(&mut pod, labels);
+        api.update(&pod).await.map(drop)
+    })
+    .await
 }

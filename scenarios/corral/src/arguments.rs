@@ -31,7 +31,9 @@ pub enum Command {
     Explain(ExplainOptions),
     /// Many seeds; failures grouped by signature
     Fuzz(FuzzOptions),
-    /// A worker of `fuzz`: runs jobs from standard input
+    /// How many seeds, and how much processor time, it takes to find what seed files are about, without their plans
+    Find(FindOptions),
+    /// A worker of `fuzz` and `find`: runs jobs from standard input
     #[command(hide = true)]
     Worker,
     /// What there is to choose from
@@ -168,6 +170,22 @@ pub struct FuzzOptions {
     /// Write the digest of each run into this file, one a line
     #[arg(long, value_name = "FILE")]
     pub digests: Option<PathBuf>,
+}
+
+/// Options of `find`.
+#[derive(Args, Debug)]
+pub struct FindOptions {
+    /// Seed files (all of seeds/ by default)
+    pub files: Vec<PathBuf>,
+    /// Starting points for each, far apart; from each, seeds are taken in order
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub starts: u16,
+    /// Processor time after which a search is given up
+    #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = corral_world::text::parse_duration)]
+    pub cap: Duration,
+    /// Worker processes (as many as there are cores by default)
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// What `list` shows.

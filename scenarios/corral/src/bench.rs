@@ -168,7 +168,8 @@ pub fn resident_mib() -> f64 {
     pages * 4096.0 / f64::from(1 << 20)
 }
 
-fn machine() -> String {
+/// Processor and number of cores.
+pub fn machine() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model =
         cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_explore::{Limits, Progress, Summary};
@@ -19,6 +19,21 @@ use crate::table::table;
 pub fn work() -> Done {
     corral_explore::serve(catalogue(), std::io::stdin().lock(), std::io::stdout().lock()).map_err(Refused::new)?;
     Ok(Status::AsExpected)
+}
+
+/// How a worker is started: it is this program too.
+pub fn worker() -> Result<(PathBuf, Vec<String>), Refused> {
+    let program = std::env::current_exe().map_err(Refused::new)?;
+    Ok((program, vec!["worker".into()]))
+}
+
+/// So many workers, or as many as there are cores.
+pub fn jobs(asked: Option<usize>) -> Result<usize, Refused> {
+    match asked {
+        Some(0) => Err(Refused::new("--jobs 0 runs nothing; allowed is 1 or more")),
+        Some(jobs) => Ok(jobs),
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+    }
 }
 
 /// Fuzzes and prints what was found, by signature.
@@ -41,23 +56,19 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     if options.time.is_some_and(|time| time.is_zero()) {
         return Err(Refused::new("--time 0s runs nothing; allowed is more"));
     }
-    if options.jobs == Some(0) {
-        return Err(Refused::new("--jobs 0 runs nothing; allowed is 1 or more"));
-    }
     if let Some(out) = &options.out {
         prepare(out)?;
     }
     let digests = options.digests.as_deref().map(crate::run::create).transpose()?;
     let total = options.seeds.as_ref().map(|_| (seeds.end - seeds.start) * scenarios.len() as u64);
-    let program = std::env::current_exe().map_err(Refused::new)?;
     let fuzz_options = corral_explore::FuzzOptions {
         scenarios,
         arm: arm.clone(),
         seeds,
         time: options.time,
-        jobs: options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)),
+        jobs: jobs(options.jobs)?,
         limits: Limits::default(),
-        worker: (program, vec!["worker".into()]),
+        worker: worker()?,
     };
     let shown = Shown::new(total);
     let summary = corral_explore::fuzz(&fuzz_options, |progress| shown.show(progress)).map_err(Refused::new)?;
@@ -107,7 +118,7 @@ impl Shown {
             corral_world::text::brief(progress.simulated),
             progress.failed
         );
-        if self.plain && progress.done.is_multiple_of(100) {
+        if self.plain && progress.done > self.bar.position() && progress.done.is_multiple_of(100) {
             let of = self.total.map_or_else(String::new, |total| format!(" of {total}"));
             eprintln!("{}{of} runs: {message}", progress.done);
         }

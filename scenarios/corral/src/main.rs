@@ -6,6 +6,7 @@ mod bench;
 mod crds;
 mod explain;
 mod failure;
+mod find;
 mod fuzz;
 mod list;
 mod replay;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
+        Command::Find(options) => find::find(&options),
         Command::Worker => fuzz::work(),
         Command::List { what } => list::list(what),
         Command::Apiserver(options) => apiserver::serve(&options),

@@ -12,11 +12,7 @@ use crate::table::table;
 
 /// Replays and prints a table; status 1 if anything is not as the files say.
 pub fn replay(options: &ReplayOptions) -> Done {
-    let files = if options.files.is_empty() { all_seed_files(Path::new("seeds"))? } else { options.files.clone() };
-    let mut loaded = Vec::new();
-    for path in &files {
-        loaded.push((path, SeedFile::load(path, catalogue()).map_err(Refused::new)?));
-    }
+    let loaded = load(&options.files)?;
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
     for (path, file) in &loaded {
@@ -54,6 +50,13 @@ pub fn replay(options: &ReplayOptions) -> Done {
         }
     }
     Ok(if bad { Status::Violation } else { Status::AsExpected })
+}
+
+/// The seed files of these paths; all of seeds/ if there are none.
+pub fn load(paths: &[PathBuf]) -> Result<Vec<(PathBuf, SeedFile)>, Refused> {
+    let paths = if paths.is_empty() { all_seed_files(Path::new("seeds"))? } else { paths.to_vec() };
+    let load = |path: PathBuf| SeedFile::load(&path, catalogue()).map(|file| (path, file)).map_err(Refused::new);
+    paths.into_iter().map(load).collect()
 }
 
 /// What a run was, held against its seed file.
@@ -126,7 +129,8 @@ fn robust(path: &Path, file: &SeedFile, count: u64) -> Result<bool, Refused> {
     Ok(holds)
 }
 
-fn name_of(path: &Path) -> String {
+/// What a seed file is called in tables.
+pub fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }
 

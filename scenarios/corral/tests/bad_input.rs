@@ -67,6 +67,8 @@ fn seeds_that_are_none_are_refused() {
     expect(&["fuzz", "backup-cleanup", "--seeds", "9..3"], &["seed range 9..3 is empty"]);
     expect(&["fuzz", "backup-cleanup"], &["needs a budget"]);
     expect(&["fuzz", "backup-cleanup", "--seeds", "0..1", "--jobs", "0"], &["--jobs 0"]);
+    expect(&["find", "--jobs", "0"], &["--jobs 0"]);
+    expect(&["find", "nosuch.toml"], &["nosuch.toml", "cannot be read"]);
 }
 
 #[test]

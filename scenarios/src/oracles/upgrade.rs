@@ -6,7 +6,8 @@
 
 use corral_world::{Oracle, Stage};
 use longhorn_api::{Build, Release};
-use serde_json::Value;
+
+use super::pods::restarts;
 
 /// A manager's container may be started again once: its process was in the way of a fault.
 const RESTARTS_ALLOWED: i64 = 1;
@@ -29,16 +30,11 @@ impl Oracle for UpgradesEnd {
         }
         let store = stage.cluster().store();
         for pod in store.objects("pods").filter(|pod| pod.value["metadata"]["labels"]["app"] == "longhorn-manager") {
-            let containers = pod.value["status"]["containerStatuses"].as_array().into_iter().flatten();
-            let restarts: i64 = containers.filter_map(|status| status["restartCount"].as_i64()).sum();
+            let restarts = restarts(&pod.value);
             if restarts > RESTARTS_ALLOWED {
                 let signature = "a manager ends with an error again and again";
                 let detail = format!("{} was started again {restarts} times", pod.name());
                 stage.violation_as(self.name(), signature, &detail);
-            }
-            if !is_ready(&pod.value) {
-                let detail = format!("{} is not ready", pod.name());
-                stage.violation_as(self.name(), "a manager is not ready after the upgrade", &detail);
             }
         }
     }
@@ -85,10 +81,4 @@ fn version(stage: &Stage) -> String {
     let store = stage.cluster().store();
     let setting = store.objects("settings.longhorn.io").find(|setting| setting.name() == "current-longhorn-version");
     setting.and_then(|setting| setting.value["value"].as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
-    ready.is_some_and(|condition| condition["status"] == "True")
 }

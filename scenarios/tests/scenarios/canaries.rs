@@ -11,9 +11,10 @@ use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
     BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
     CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence,
-    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd, UpgradesEnd, V2InstanceManagersAreUsable,
+    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady, UpgradesEnd,
+    V2InstanceManagersAreUsable,
 };
-use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RunOptions, Scenario, Stage, run};
+use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
 use longhorn_api::{Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Setting, SystemBackup, crds};
@@ -191,6 +192,52 @@ fn the_tolerant_client_still_fails_on_what_is_no_absence() {
     let lost = found_by_the_client(r#"{ api-loses-answers = { for = "1h", client = "test-client" } }"#);
     assert!(lost.iter().any(|one| one.starts_with(oracle)), "{lost:?}");
     assert!(found_by_the_client(r#"{ slow-store = { for = "1s", per-operation = "10ms" } }"#).is_empty());
+}
+
+#[test]
+fn a_pod_that_never_becomes_ready_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(SystemPodsAreReady);
+    assert!(found(oracle, nothing).is_empty());
+    // There is no machine that it could run on.
+    let waiting = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            let labels = json!({ "app": "longhorn-manager" });
+            let metadata = json!({ "name": "p", "namespace": DEFAULT_NAMESPACE, "labels": labels });
+            let spec = json!({ "containers": [{ "name": "c", "image": "i" }] });
+            let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec });
+            create(&client, pod).await.unwrap();
+        })
+    });
+    assert_eq!(waiting, ["a pod of longhorn-manager is not ready"]);
+}
+
+/// What is found with somebody who writes so many objects, one in half a minute.
+fn found_while_writing(count: u32) -> Vec<(String, String)> {
+    let play: fn(Arc<Stage>, Client) -> Play = match count {
+        3 => |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, 3))) }),
+        _ => |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, u32::MAX))) }),
+    };
+    let canary = Canary { oracle: || Box::new(SystemPodsAreReady), play };
+    let verdict = run(Arc::new(canary), &Arm::default(), 1, None, RunOptions::default()).unwrap();
+    verdict.violations.into_iter().map(|violation| (violation.oracle, violation.signature)).collect()
+}
+
+async fn write_nodes(client: Client, count: u32) {
+    for number in 0..count {
+        let mut node = Node::default();
+        node.metadata.name = Some(format!("n{number}"));
+        Api::<Node>::namespaced(&client, DEFAULT_NAMESPACE).create(&node).await.unwrap();
+        host::time::sleep(std::time::Duration::from_secs(30)).await;
+    }
+}
+
+#[test]
+fn a_cluster_that_does_not_come_to_rest_is_found() {
+    assert!(found_while_writing(3).is_empty());
+    assert_eq!(
+        found_while_writing(u32::MAX),
+        [(RESTLESS.to_owned(), "Node is written by canary without end".to_owned())]
+    );
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub struct Summary {
 }
 
 /// A fuzz loop under way.
-pub struct Fuzz {
+struct Fuzz {
     results: BTreeMap<(u64, usize), JobResult>,
 }
 

@@ -26,6 +26,8 @@ pub struct JobResult {
     pub outcome: Outcome,
     /// Real time it took, in microseconds.
     pub took_us: u64,
+    /// Processor time it took, in microseconds.
+    pub cpu_us: u64,
 }
 
 /// How a job ended.
@@ -52,9 +54,9 @@ impl JobResult {
         }
     }
 
-    /// Real time it took.
-    pub fn took(&self) -> Duration {
-        Duration::from_micros(self.took_us)
+    /// Processor time it took.
+    pub fn cpu(&self) -> Duration {
+        Duration::from_micros(self.cpu_us)
     }
 }
 
@@ -66,12 +68,20 @@ pub fn serve(catalogue: &dyn Catalogue, input: impl BufRead, mut output: impl Wr
     for line in input.lines() {
         let job: Job = serde_json::from_str(&line?)?;
         let scenario = catalogue.scenario(&job.scenario).map_err(std::io::Error::other)?;
+        let before = processor_time();
         let verdict = run(scenario, &job.arm, job.seed, None, RunOptions::default()).map_err(std::io::Error::other)?;
         let took_us = verdict.took.as_micros() as u64;
-        let result = JobResult { job, outcome: Outcome::Judged(Box::new(verdict)), took_us };
+        let cpu_us = (processor_time() - before).as_micros() as u64;
+        let result = JobResult { job, outcome: Outcome::Judged(Box::new(verdict)), took_us, cpu_us };
         serde_json::to_writer(&mut output, &result)?;
         output.write_all(b"\n")?;
         output.flush()?;
     }
     Ok(())
+}
+
+/// What this process has used of the processors.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }

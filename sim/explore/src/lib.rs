@@ -3,13 +3,15 @@
 //! Runs never share a process with the one who counts them: a worker that hangs, runs out of memory or dies is a finding, not the end of the night.
 
 mod explain;
+mod find;
 mod fuzz;
 mod job;
 mod pool;
 mod watchdog;
 
 pub use explain::{USUAL_LINES, explain_seed_file};
-pub use fuzz::{Fuzz, FuzzOptions, Group, Progress, Summary, fuzz};
+pub use find::{FindOptions, Search, find};
+pub use fuzz::{FuzzOptions, Group, Progress, Summary, fuzz};
 pub use job::{Job, JobResult, Outcome, serve};
 pub use pool::{Limits, Pool};
 pub use watchdog::{Watchdog, watchdog};

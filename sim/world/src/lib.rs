@@ -27,4 +27,4 @@ pub use run::{RunOptions, run};
 pub use scenario::{Catalogue, Ground, Parameter, Play, Scenario};
 pub use seed_file::{Expectation, Found, SeedFile, SeedFileError};
 pub use stage::Stage;
-pub use verdict::{OWN_FAULT, PANIC, Verdict};
+pub use verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};

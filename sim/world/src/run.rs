@@ -14,7 +14,7 @@ use crate::plan::Plan;
 use crate::scenario::{Ground, Scenario};
 use crate::stage::{Findings, Stage};
 use crate::stale_reads::StaleReads;
-use crate::verdict::{OWN_FAULT, PANIC, Verdict};
+use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};
 
 /// What a run keeps for its reader.
 #[derive(Clone, Debug, Default)]
@@ -109,10 +109,11 @@ fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>) {
     let probes = Probes::new(scenario.probes());
     let stale = StaleReads::default();
     let weak = Arc::downgrade(stage);
+    let polled = scenario.polled_kinds();
     world.journal().subscribe(Arc::new(move |record: &Record<'_>| {
         let Some(stage) = weak.upgrade() else { return };
-        if is_change(&record.event) {
-            stage.note_change(record.at);
+        if let Some(what) = change(&record.event, polled) {
+            stage.note_change(record.at, what);
         }
         for (object, seen, newest) in stale.observe(&record.event) {
             stage.hazard("acted-on-a-stale-read", &object, &format!("had read version {seen}, stored was {newest}"));
@@ -133,27 +134,35 @@ fn panic_oracle(location: &str) -> &'static str {
     if is_own { OWN_FAULT } else { PANIC }
 }
 
-/// A write that says something new: not a lease, an event for people, or a node's heartbeat.
-fn is_change(event: &Event<'_>) -> bool {
+/// What changes and by whom, where that says something new: not a lease, an event for people, a node's heartbeat or the trace of a poll.
+fn change<'a>(event: &'a Event<'_>, polled: &[&str]) -> Option<(&'a str, &'a str)> {
     match event {
-        Event::ApiWrite { kind, subresource, client, .. } => {
+        Event::ApiWrite { kind, verb, subresource, client, .. } => {
             let heartbeat = kind == "Node" && subresource == "status" && client.starts_with("kubelet");
-            !heartbeat && kind != "Lease" && kind != "Event"
+            let poll = verb == "update" && polled.contains(&kind.as_ref());
+            (!heartbeat && !poll && kind != "Lease" && kind != "Event").then_some((kind, client))
         }
-        Event::Phase { .. } | Event::Step { .. } => true,
-        _ => false,
+        Event::Phase { .. } | Event::Step { .. } => Some(("", "")),
+        _ => None,
     }
 }
 
-/// Waits until nothing changes any more, or the bound is over.
+/// Waits until nothing changes any more. That something still changes when the bound is over is damage: controllers write without end.
 async fn settle(stage: &Stage) {
     let deadline = stage.world().now() + SETTLE_LIMIT;
     loop {
-        let last = stage.last_change();
+        let (last, kind, client) = stage.last_change();
         let quiet_at = last + QUIET_TIME;
         let now = stage.world().now();
-        if now >= quiet_at || now >= deadline {
+        if now >= quiet_at {
             return;
+        }
+        if now >= deadline {
+            let signature = format!("{kind} is written by {client} without end");
+            let limit = SETTLE_LIMIT.as_secs() / 60;
+            let detail =
+                format!("{signature}: the last time at {last}, {limit} min after faults and clients had ended");
+            return stage.violation_as(RESTLESS, &signature, &detail);
         }
         corral_core::sleep(quiet_at.min(deadline).since(now)).await;
     }

@@ -74,6 +74,11 @@ pub trait Scenario: Send + Sync {
         Vec::new()
     }
 
+    /// Kinds that a poll writes again and again in a cluster where nothing happens: their updates do not count as changes.
+    fn polled_kinds(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The oracles that judge it.
     fn oracles(&self) -> Vec<Box<dyn Oracle>>;
 

@@ -51,6 +51,8 @@ struct State {
     held: BTreeSet<String>,
     last_undo: u64,
     last_change: Nanos,
+    /// Kind of the object that was changed then, and who did it.
+    last_changed: (String, String),
 }
 
 impl Stage {
@@ -184,13 +186,18 @@ impl Stage {
         self.world.record(Event::Hazard { name: name.into(), object: object.into(), detail: detail.into() });
     }
 
-    /// When the cluster last changed something that is neither a lease nor a heartbeat nor an event.
-    pub(crate) fn last_change(&self) -> Nanos {
-        self.state().last_change
+    /// When the cluster last changed something that is neither a lease nor a heartbeat nor an event; of what kind it was, and who did it.
+    pub(crate) fn last_change(&self) -> (Nanos, String, String) {
+        let state = self.state();
+        let (kind, client) = state.last_changed.clone();
+        (state.last_change, kind, client)
     }
 
-    pub(crate) fn note_change(&self, at: Nanos) {
-        self.state().last_change = at;
+    pub(crate) fn note_change(&self, at: Nanos, (kind, client): (&str, &str)) {
+        let mut state = self.state();
+        state.last_change = at;
+        kind.clone_into(&mut state.last_changed.0);
+        client.clone_into(&mut state.last_changed.1);
     }
 
     pub(crate) fn reach(&self, probe: &str) {

@@ -49,3 +49,6 @@ pub const PANIC: &str = "no-process-panics";
 
 /// The oracle under which the simulator's own failures are reported.
 pub const OWN_FAULT: &str = "simulator-works";
+
+/// The oracle of clusters that do not come to rest when faults and clients have ended.
+pub const RESTLESS: &str = "a-settled-cluster-writes-nothing";

@@ -2,7 +2,7 @@
 //! release, and beside engines whose interfaces it does not speak.
 
 use corral_kube_client::ListParams;
-use longhorn_api::{EngineImage, Setting, settings};
+use longhorn_api::{Defect, EngineImage, Setting, settings};
 
 use super::Upgrade;
 use super::version::Version;
@@ -36,7 +36,8 @@ impl Upgrade {
 
     async fn check_engines(&self) -> Result<()> {
         for image in self.api::<EngineImage>().list(&ListParams::default()).await?.items {
-            if image.status.ref_count == 0 {
+            let never_read = image.status.controller_api_version == 0;
+            if image.status.ref_count == 0 || never_read && !self.build.has(Defect::FoundUnreadEngineImage) {
                 continue;
             }
             let name = image.metadata.name.as_deref().unwrap_or_default();
