@@ -11,7 +11,9 @@ mod upgrade;
 mod v2_engine;
 mod volumes;
 
-pub use backups::{NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence};
+pub use backups::{
+    CompletedBackupsHaveTheirBlocks, NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence,
+};
 pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
 pub use operations::{BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd};

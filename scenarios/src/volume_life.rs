@@ -9,7 +9,10 @@ use corral_core::random::Stream;
 use corral_world::{Arm, Fault, Parameter, Plan, PlannedFault, Probe};
 
 use crate::clients::pod::MACHINE;
-use crate::oracles::{AcknowledgedWritesAreReadable, NoRemoteBackupIsDeletedOnAbsence, RestoredVolumesHoldTheirData};
+use crate::oracles::{
+    AcknowledgedWritesAreReadable, CompletedBackupsHaveTheirBlocks, NoRemoteBackupIsDeletedOnAbsence,
+    RestoredVolumesHoldTheirData,
+};
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
 use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
@@ -35,6 +38,7 @@ pub fn scenario() -> LonghornScenario {
                 Box::new(AcknowledgedWritesAreReadable),
                 Box::new(RestoredVolumesHoldTheirData),
                 Box::new(NoRemoteBackupIsDeletedOnAbsence::default()),
+                Box::new(CompletedBackupsHaveTheirBlocks),
             ]
         },
         probes: || {

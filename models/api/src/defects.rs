@@ -116,11 +116,40 @@ pub enum Defect {
     FoundUnsyncedReplica,
     /// A backup that never began is in doubt for a day.
     FoundDayInDoubt,
-    /// A manager ends because somebody else has changed its pod.
-    FoundLabelConflict,
+    /// A manager that starts ends because somebody else has changed its pod, or a setting.
+    FoundStartConflict,
     /// A manager does not start beside an engine image whose binary nobody has run yet.
     FoundUnreadEngineImage,
+    /// A list of the store that fails is taken for an empty one.
+    FoundFailedList,
+    /// A backup that was never the last one has no owner.
+    FoundBackupOfNobody,
+    /// A system backup waits for the name of a backup that is gone.
+    FoundNameThatIsGone,
+    /// A request for a synchronisation is made once, and compared in seconds of another clock.
+    FoundLostSyncRequest,
+    /// A backup of a backing image that was only begun counts as made.
+    FoundBegunImageBackup,
+    /// A system backup whose owner is lost waits for an event.
+    FoundLostOwner,
+    /// A system backup whose archive is gone is uploaded again and again.
+    FoundLostArchive,
+    /// Any manager that has a backing image is asked for a backup that another one makes.
+    FoundAnyImageManager,
+    /// The backup that ends last is a volume's last one.
+    FoundOlderLastBackup,
 }
+
+/// The releases with many backup targets.
+const SINCE_1_8: &[Release] = &[
+    Release::V1_8_0_RC1,
+    Release::V1_8_0_RC2,
+    Release::V1_8_0,
+    Release::V1_8_1,
+    Release::V1_8_2,
+    Release::V1_9_0_DEV_00886872C,
+    Release::V1_9_2,
+];
 
 /// The table, ordered by id.
 pub const TABLE: &[Record] = &[
@@ -275,14 +304,16 @@ pub const TABLE: &[Record] = &[
                  the user's own remedy is to delete the Backup",
     },
     Record {
-        defect: Defect::FoundLabelConflict,
+        defect: Defect::FoundStartConflict,
         id: "c5",
         component: Component::Manager,
-        cause: "a starting manager puts the labels of its services on its own pod in one try: if the kubelet has written the pod's status since \
-                it was read, which a slow API server makes likely, the manager ends with an error",
+        cause: "a starting manager puts the labels of its services on its own pod, and the images of its release into the settings, in one try: if \
+                the kubelet, or another manager, has written them since they were read, which a slow API server makes likely, the manager ends \
+                with an error",
         affected: Affected::Longhorn(Release::ALL),
-        cure: "none upstream: read the pod again and try again at a conflict",
-        remark: "v1.9.2: AddLabelToManagerPod in datastore/kubernetes.go, line 585, and its callers in app/daemon.go, lines 172, 193 and 303",
+        cure: "none upstream: read again and try again at a conflict",
+        remark: "v1.9.2: AddLabelToManagerPod in datastore/kubernetes.go, line 585, and its callers in app/daemon.go, lines 172, 193 and 303; \
+                 createOrUpdateSetting in datastore/longhorn.go, line 191",
     },
     Record {
         defect: Defect::FoundUnreadEngineImage,
@@ -292,6 +323,101 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: pass over images that were never read",
         remark: "v1.9.2: GetCurrentReferredLonghornEngineImageVersions and checkEngineUpgradePath in upgrade/util/util.go, lines 143 and 288;                  IsNodeDownOrDeletedOrMissingManager in datastore/longhorn.go, line 3051",
+    },
+    Record {
+        defect: Defect::FoundFailedList,
+        id: "c7",
+        component: Component::Engine,
+        cause: "a list of the store that fails counts as an empty one. While a backup is deleted, two such lists mean that the volume has no other \
+                backup: the blocks of all are deleted. While a target is synchronised, one means that it has no backing images: a BackupBackingImage \
+                is deleted though its upload runs",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: a list that fails is an error",
+        remark: "backupstore 794abf817297 (all engines of v1.9.2): getBackupNamesForVolume in config.go, line 302, used by DeleteDeltaBlockBackup in \
+                 deltablock.go, lines 1382 and 1443; GetAllBackupBackingImageNames in backupbackingimage/config.go, line 157; sibling S-10",
+    },
+    Record {
+        defect: Defect::FoundBackupOfNobody,
+        id: "c8",
+        component: Component::Manager,
+        cause: "a Backup gets an owner when it is pulled, or when a synchronisation finds it to be the last one; a synchronisation is asked for once, when \
+                it completes. One that was never the last at a synchronisation outlives its BackupVolume and its data",
+        affected: Affected::Longhorn(SINCE_1_8),
+        cure: "none upstream: delete by labels when the BackupVolume is deleted, as up to v1.7.2",
+        remark: "v1.9.2: backup_volume_controller.go, lines 343 and 399; backup_controller.go, line 397; \
+                 DeleteAllBackupsForBackupVolumeWithBackupTarget in datastore/longhorn.go, line 4888, is called by nobody; sibling S-1",
+    },
+    Record {
+        defect: Defect::FoundNameThatIsGone,
+        id: "c9",
+        component: Component::Manager,
+        cause: "a synchronisation of the target deletes a BackupBackingImage whose upload has not put its configuration yet, and pulls it later under another \
+                random name; the system backup waits a day for the first",
+        affected: Affected::Longhorn(SINCE_1_8),
+        cure: "none upstream: wait for the backup of the image, not for its name",
+        remark: "v1.9.2: WaitForBackingImageBackupToComplete in controller/system_backup_controller.go, line 1086; backup_target_controller.go, lines 759 \
+                 and 793; names were stable up to v1.7.2; sibling S-2",
+    },
+    Record {
+        defect: Defect::FoundLostSyncRequest,
+        id: "c10",
+        component: Component::Manager,
+        cause: "a completed backup asks for a synchronisation of its volume once: an API error is logged, a conflict is passed over; and a clock that \
+                was set back makes a request that is older than the last synchronisation. Without the next poll the volume never knows its last \
+                backup, a system backup waits for that a day",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: ask until it is written, for a time after the last synchronisation",
+        remark: "v1.9.2: backup_controller.go, lines 953 and 963; the gate in backup_volume_controller.go, line 264; sibling S-3",
+    },
+    Record {
+        defect: Defect::FoundBegunImageBackup,
+        id: "c11",
+        component: Component::BackingImageManager,
+        cause: "the configuration of a backing image's backup lies in the store from its beginning; one that was begun by a manager that died is taken for \
+                whole by the next: Completed, and no restore takes it",
+        affected: Affected::Longhorn(&[Release::V1_8_2, Release::V1_9_0_DEV_00886872C, Release::V1_9_2]),
+        cure: "none upstream: upload what has no end in the store",
+        remark: "backupstore 794abf817297: backupbackingimage.go, line 117; v1.9.2: engineapi/backup_backing_image.go, line 125; since the cure of \
+                 longhorn#10740; siblings S-4 and S-5",
+    },
+    Record {
+        defect: Defect::FoundLostOwner,
+        id: "c12",
+        component: Component::Manager,
+        cause: "the handler of SystemBackups has no resync and none for Nodes: one whose owner's machine is lost stands still until something writes to it",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: queue what belongs to a node that is lost",
+        remark: "v1.9.2: controller/system_backup_controller.go, line 144; sibling S-9",
+    },
+    Record {
+        defect: Defect::FoundLostArchive,
+        id: "c13",
+        component: Component::Manager,
+        cause: "the archive of a system backup lies in the manager's container; if that is restarted while it uploads, the upload of a missing file is \
+                tried for an hour, then the SystemBackup is in Error",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: make the archive again",
+        remark: "v1.9.2: reconcile and UploadSystemBackup in controller/system_backup_controller.go, lines 467 and 551; found beside sibling S-9",
+    },
+    Record {
+        defect: Defect::FoundAnyImageManager,
+        id: "c14",
+        component: Component::Manager,
+        cause: "a manager that takes over the backup of a backing image asks any backing image manager that has the file; one that does not make it says \
+                \"not found\", and the BackupBackingImage is in Error for good though the upload ends well",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: ask the one that makes it",
+        remark: "v1.9.2: findSuitableBackingImageManager in controller/backup_backing_image_controller.go, line 473; sibling S-6",
+    },
+    Record {
+        defect: Defect::FoundOlderLastBackup,
+        id: "c15",
+        component: Component::Engine,
+        cause: "a volume's last backup is the one that ended last: an upload that outlived its Backup puts itself before a younger one, and a system backup \
+                waits a day for its own to be the last",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: a backup of an older snapshot does not take a younger one's place",
+        remark: "backupstore 794abf817297: deltablock.go, line 646; v1.9.2: controller/system_backup_controller.go, line 898; sibling S-8",
     },
 ];
 

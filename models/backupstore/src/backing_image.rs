@@ -95,7 +95,7 @@ impl Backupstore {
         lock: &Arc<FileLock>,
     ) -> Result<Option<JoinHandle<()>>> {
         let name = request.config.name.clone();
-        if self.exists(&layout::backing_image_config(&name)).await {
+        if self.exists(&layout::backing_image_config(&name)).await && !self.is_to_be_ended(&name).await {
             self.context.log.info(|| "Backup BackingImage already exists, no need to perform backup".to_owned());
             if self.context.behaviour.existing_backing_image_is_complete {
                 let url = encode_backing_image(&name, self.url());
@@ -121,6 +121,12 @@ impl Backupstore {
             lock.unlock_or_warn().await;
             reader.close().await;
         })))
+    }
+
+    /// Whether a backup that was begun and not ended is to be made anew: without c11. What was uploaded of it is found by its content.
+    async fn is_to_be_ended(&self, name: &str) -> bool {
+        !self.context.behaviour.begun_backing_image_counts
+            && self.load_backing_image(name).await.is_ok_and(|config| config.is_in_progress())
     }
 
     async fn perform_backing_image_backup(

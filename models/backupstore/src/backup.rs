@@ -321,8 +321,11 @@ impl Running {
     async fn update_volume(&self, backup: &BackupConfig, new_blocks: i64) -> Result<()> {
         let volume = &self.request.volume;
         let mut config = self.store.load_volume(&volume.name).await?;
-        config.last_backup_name.clone_from(&backup.name);
-        config.last_backup_at.clone_from(&backup.snapshot_created_at);
+        let is_younger = parse_time(&config.last_backup_at) <= parse_time(&backup.snapshot_created_at);
+        if is_younger || self.store.context.behaviour.last_to_end_is_last {
+            config.last_backup_name.clone_from(&backup.name);
+            config.last_backup_at.clone_from(&backup.snapshot_created_at);
+        }
         config.block_count += new_blocks;
         config.size = volume.size;
         config.labels.clone_from(&self.request.labels);
@@ -333,6 +336,11 @@ impl Running {
         config.data_engine.clone_from(&volume.data_engine);
         self.store.save_volume(&config).await
     }
+}
+
+/// A time of a configuration; what is none is before all others.
+fn parse_time(text: &str) -> Option<jiff::Timestamp> {
+    text.parse().ok()
 }
 
 /// Two lists of blocks as one, by offset; where both have a block, the newer one's counts.

@@ -93,12 +93,12 @@ impl Backupstore {
         self.driver.remove(&layout::backup_config(name, volume)).await?;
         let mut config = self.load_volume(volume).await.context(|| "cannot find volume in backupstore".to_owned())?;
         let was_last = config.last_backup_name == name;
-        let names = self.backup_names(volume).await;
+        let names = self.backup_names(volume).await?;
         let survey = self.survey(&names, volume, was_last).await?;
         if was_last {
             self.move_last_backup(&mut config, &survey).await?;
         }
-        let names_again = self.backup_names(volume).await;
+        let names_again = self.backup_names(volume).await?;
         if !survey.is_complete || !same_names(&names, &names_again) {
             self.context.log.info(|| "Found new backups for volume, skip block deletion".to_owned());
             return Ok(());
@@ -177,7 +177,7 @@ impl Backupstore {
         }
         self.driver.remove(&layout::backing_image_config(name)).await?;
         let mut references = References::to(self.block_sums(&layout::backing_image_blocks()).await?);
-        let names = self.list_backing_images().await.unwrap_or_default();
+        let names = self.list_backing_images().await?.unwrap_or_default();
         for other in &names {
             match self.load_backing_image(other).await {
                 Ok(config) if config.is_in_progress() => {
@@ -191,7 +191,7 @@ impl Backupstore {
                 }
             }
         }
-        if !same_names(&names, &self.list_backing_images().await.unwrap_or_default()) {
+        if !same_names(&names, &self.list_backing_images().await?.unwrap_or_default()) {
             self.context.log.info(|| "Found new backup backing image, skip block deletion".to_owned());
             return Ok(());
         }

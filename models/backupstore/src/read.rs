@@ -43,7 +43,10 @@ impl Backupstore {
             return info.with_error(Error::Absent(layout::volume_config(name)).to_string());
         }
         if !volume_only {
-            let names = self.backup_names(name).await;
+            let names = match self.backup_names(name).await {
+                Ok(names) => names,
+                Err(error) => return info.with_error(error.to_string()),
+            };
             info.backups = names.into_iter().map(|backup| (backup, BackupInfo::default())).collect();
         }
         info
@@ -113,12 +116,13 @@ impl Backupstore {
     }
 
     /// The names of the backing images in the store, those whose upload has only begun included. As upstream has it, a
-    /// list that fails counts as an empty one; it is printed as one, too, while that of a store without backing images
+    /// list that fails counts as an empty one (c7); it is printed as one, too, while that of a store without backing images
     /// is absent (`null`).
-    pub async fn list_backing_images(&self) -> Option<Vec<String>> {
+    pub async fn list_backing_images(&self) -> Result<Option<Vec<String>>> {
         match self.driver.list(&layout::backing_images()).await {
-            Ok(names) => Some(names).filter(|names| !names.is_empty()),
-            Err(_) => Some(Vec::new()),
+            Ok(names) => Ok(Some(names).filter(|names| !names.is_empty())),
+            Err(_) if self.context.behaviour.failed_list_is_empty => Ok(Some(Vec::new())),
+            Err(error) => Err(error),
         }
     }
 

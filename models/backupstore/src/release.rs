@@ -16,6 +16,12 @@ pub struct Behaviour {
     /// Cure of longhorn#10740: a backup of a backing image that finds the configuration in the store reports that it is
     /// complete.
     pub existing_backing_image_is_complete: bool,
+    /// Defect c7: a list that fails is taken for an empty one.
+    pub failed_list_is_empty: bool,
+    /// Defect c11: a backup of a backing image that another manager began and never ended counts as made.
+    pub begun_backing_image_counts: bool,
+    /// Defect c15: the backup that ends last is a volume's last one, even if its snapshot is the older one.
+    pub last_to_end_is_last: bool,
     /// Since v1.8.0 (backupstore b405e8f) a block of a volume whose upload failed does not count as done.
     pub failed_block_is_not_done: bool,
     /// Since v1.9.0 the size of a backup's blocks is a parameter of the backup; before, every block has 2 MiB.
@@ -32,6 +38,9 @@ impl Behaviour {
             lock_refresh: Duration::from_secs(60),
             lock_expiry: Duration::from_secs(150),
             existing_backing_image_is_complete: !build.has(Defect::Issue10740),
+            failed_list_is_empty: build.has(Defect::FoundFailedList),
+            begun_backing_image_counts: build.has(Defect::FoundBegunImageBackup),
+            last_to_end_is_last: build.has(Defect::FoundOlderLastBackup),
             failed_block_is_not_done: release.at_least(Release::V1_8_0_RC1),
             block_size_parameter: release.at_least(Release::V1_9_2),
         }

@@ -89,11 +89,14 @@ impl Backupstore {
         self.save(&layout::backup_config(&config.name, &config.volume_name), config).await
     }
 
-    /// The names of a volume's backups. A list that fails counts as an empty one, as upstream has it: the caller cannot
+    /// The names of a volume's backups. A list that fails counts as an empty one, as upstream has it (c7): the caller cannot
     /// tell a store that is away from a volume without backups.
-    pub(crate) async fn backup_names(&self, volume: &str) -> Vec<String> {
-        let files = self.driver.list(&layout::backups(volume)).await.unwrap_or_default();
-        layout::names_in(&files, layout::BACKUP_PREFIX, layout::CONFIG_SUFFIX)
+    pub(crate) async fn backup_names(&self, volume: &str) -> Result<Vec<String>> {
+        let files = match self.driver.list(&layout::backups(volume)).await {
+            Err(_) if self.context.behaviour.failed_list_is_empty => Vec::new(),
+            files => files?,
+        };
+        Ok(layout::names_in(&files, layout::BACKUP_PREFIX, layout::CONFIG_SUFFIX))
     }
 
     pub(crate) async fn load_backing_image(&self, name: &str) -> Result<BackingImageConfig> {

@@ -242,7 +242,7 @@ fn many_objects_are_listed_and_removed_over_several_pages() {
                 "{}",
             );
         }
-        assert_eq!(store.list_backing_images().await.expect("there are many").len(), 2500);
+        assert_eq!(store.list_backing_images().await.unwrap().expect("there are many").len(), 2500);
         back_up(&store, "one", "a").await;
         for index in 0..2500 {
             let sum = longhorn_backupstore::block::checksum(format!("{index}").as_bytes());

@@ -123,7 +123,7 @@ fn lists_and_inspections_say_what_the_configurations_say() {
         let backup =
             store.inspect_backup(&format!("{target}?backup=backup-one&volume=golden-vol")).await.expect("a backup");
         insta::assert_snapshot!("inspect-backup", shown(json::to_indented(&backup)));
-        assert_eq!(store.list_backing_images().await.expect("there is one"), ["bi-golden"]);
+        assert_eq!(store.list_backing_images().await.unwrap().expect("there is one"), ["bi-golden"]);
         let image = store.inspect_backing_image(&format!("{target}?backingImage=bi-golden")).await.expect("an image");
         insta::assert_snapshot!("inspect-backing-image", shown(json::to_indented(&image)));
         let systems = store.list_system_backups().await.expect("a list");

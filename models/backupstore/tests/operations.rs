@@ -290,7 +290,7 @@ fn backing_images_share_blocks_and_come_back_with_their_short_end() {
         back_up_image(&store, "bi-1", &first).await;
         back_up_image(&store, "bi-2", &second).await;
         assert_eq!(place.blocks(), 4, "a, b, c and the short one");
-        let mut names = store.list_backing_images().await.expect("there are some");
+        let mut names = store.list_backing_images().await.unwrap().expect("there are some");
         names.sort();
         assert_eq!(names, ["bi-1", "bi-2"]);
         let info = store.inspect_backing_image(&place.of_image("bi-1")).await.expect("complete");
@@ -328,7 +328,7 @@ fn a_second_backup_of_an_image_does_nothing_and_says_so_only_where_10740_is_cure
             let told: Vec<_> = reader.statuses().iter().map(|status| status.percent).collect();
             assert_eq!(told, if cured { vec![100] } else { vec![] });
             assert_eq!(
-                store.list_backing_images().await.expect("there is one"),
+                store.list_backing_images().await.unwrap().expect("there is one"),
                 ["bi-1"],
                 "an unfinished one is listed"
             );

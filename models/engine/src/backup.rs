@@ -91,7 +91,7 @@ impl Invocation {
     }
 
     async fn list_backing_images(&self, parsed: &Parsed) -> Outcome {
-        Ok(json(&self.open(address(parsed)?).await?.list_backing_images().await))
+        Ok(json(&self.open(address(parsed)?).await?.list_backing_images().await?))
     }
 
     async fn inspect_backing_image(&self, parsed: &Parsed) -> Outcome {

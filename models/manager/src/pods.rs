@@ -87,7 +87,7 @@ pub async fn update(
     labels: &[Label],
 ) -> std::result::Result<(), corral_kube_client::Error> {
     let written = api.update(&pod).await.map(drop);
-    if build.has(Defect::FoundLabelConflict) || !written.as_ref().is_err_and(corral_kube_client::Error::is_conflict) {
+    if build.has(Defect::FoundStartConflict) || !written.as_ref().is_err_and(corral_kube_client::Error::is_conflict) {
         return written;
     }
     let name = pod.metadata.name.unwrap_or_default();

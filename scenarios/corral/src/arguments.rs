@@ -63,6 +63,9 @@ pub struct ReplayOptions {
     /// Run the stored plan under N other seeds too, and say how many reach the violation
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub robust: u64,
+    /// Runs side by side (as many as there are cores by default)
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
 }
 
 /// Options of `explain`.
@@ -127,7 +130,7 @@ pub struct RunOptions {
     /// What of the system runs.
     #[command(flatten)]
     pub arm: ArmOptions,
-    /// Take the plan from this file instead of expanding the seed
+    /// Take the plan from this file, or from this seed file, instead of expanding the seed
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
     /// Print the plan and run nothing

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use corral_explore::in_parallel;
 use corral_scenarios::catalogue;
 use corral_world::{Arm, RunOptions, SeedFile, Verdict};
 
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::fuzz::jobs;
 use crate::say::say;
 use crate::table::table;
 
@@ -15,38 +17,44 @@ pub fn replay(options: &ReplayOptions) -> Done {
     let loaded = load(&options.files)?;
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
-    for (path, file) in &loaded {
-        for (arm, fails) in file.fails.iter().map(|arm| (arm, true)).chain(file.passes.iter().map(|arm| (arm, false))) {
-            let verdict = run_arm(file, arm, file.seed)?;
-            let finding = judge(file, fails, &verdict);
-            rows.push(vec![
-                name_of(path),
-                arm.to_string(),
-                if fails { "violation" } else { "none" }.to_owned(),
-                finding.word().to_owned(),
-                format!("{:.2} s", verdict.took.as_secs_f64()),
-                verdict.digest[..12].to_owned(),
-            ]);
-            if let Finding::AsExpected = finding {
-                notes.extend(verdict.violations.iter().map(|found| {
+    let arms: Vec<(&Path, &SeedFile, &Arm, bool)> = loaded
+        .iter()
+        .flat_map(|(path, file)| arms_of(file).map(move |(arm, fails)| (path.as_path(), file, arm, fails)))
+        .collect();
+    let jobs = jobs(options.jobs)?;
+    let verdicts = in_parallel(&arms, jobs, |(_, file, arm, _)| run_arm(file, arm, file.seed));
+    for ((path, file, arm, fails), verdict) in arms.into_iter().zip(verdicts) {
+        let verdict = verdict?;
+        let finding = judge(file, fails, &verdict);
+        rows.push(vec![
+            name_of(path),
+            arm.to_string(),
+            if fails { "violation" } else { "none" }.to_owned(),
+            finding.word().to_owned(),
+            format!("{:.2} s", verdict.took.as_secs_f64()),
+            verdict.digest[..12].to_owned(),
+        ]);
+        if let Finding::AsExpected = finding {
+            notes.extend(
+                verdict.violations.iter().map(|found| {
                     format!("{}, {arm}:\n  {} {}: {}", name_of(path), found.at, found.oracle, found.detail)
-                }));
-            } else {
-                let reproduce = format!("  reproduce: corral replay {}", path.display());
-                notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
-            }
-            if finding.is_bad() {
-                notes.push(String::new());
-            }
-            rows.last_mut().expect("just pushed").push(if finding.is_bad() { "<-".into() } else { String::new() });
+                }),
+            );
+        } else {
+            let reproduce = format!("  reproduce: corral replay {}", path.display());
+            notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
         }
+        if finding.is_bad() {
+            notes.push(String::new());
+        }
+        rows.last_mut().expect("just pushed").push(if finding.is_bad() { "<-".into() } else { String::new() });
     }
     let mut bad = rows.iter().skip(1).any(|row| row.last().is_some_and(|mark| mark == "<-"));
     say(table(&rows));
     notes.iter().for_each(say);
     if options.robust > 0 {
         for (path, file) in &loaded {
-            bad |= !robust(path, file, options.robust)?;
+            bad |= !robust(path, file, options.robust, jobs)?;
         }
     }
     Ok(if bad { Status::Violation } else { Status::AsExpected })
@@ -57,6 +65,11 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<(PathBuf, SeedFile)>, Refused> {
     let paths = if paths.is_empty() { all_seed_files(Path::new("seeds"))? } else { paths.to_vec() };
     let load = |path: PathBuf| SeedFile::load(&path, catalogue()).map(|file| (path, file)).map_err(Refused::new);
     paths.into_iter().map(load).collect()
+}
+
+/// Each arm of a file, and whether it is to fail.
+fn arms_of(file: &SeedFile) -> impl Iterator<Item = (&Arm, bool)> {
+    file.fails.iter().map(|arm| (arm, true)).chain(file.passes.iter().map(|arm| (arm, false)))
 }
 
 /// What a run was, held against its seed file.
@@ -114,13 +127,13 @@ fn run_arm(file: &SeedFile, arm: &Arm, seed: u64) -> Result<Verdict, Refused> {
 }
 
 /// The stored plan under other seeds: whether nine in ten show the violation where it is expected, and none where it is not.
-fn robust(path: &Path, file: &SeedFile, count: u64) -> Result<bool, Refused> {
+fn robust(path: &Path, file: &SeedFile, count: u64, jobs: usize) -> Result<bool, Refused> {
     let mut holds = true;
-    for (arm, fails) in file.fails.iter().map(|arm| (arm, true)).chain(file.passes.iter().map(|arm| (arm, false))) {
+    for (arm, fails) in arms_of(file) {
+        let seeds: Vec<u64> = (1..=count).map(|seed| file.seed.wrapping_add(seed)).collect();
         let mut shown = 0;
-        for seed in 1..=count {
-            let verdict = run_arm(file, arm, file.seed.wrapping_add(seed))?;
-            shown += u64::from(verdict.violations.iter().any(|found| file.expects(found)));
+        for verdict in in_parallel(&seeds, jobs, |seed| run_arm(file, arm, *seed)) {
+            shown += u64::from(verdict?.violations.iter().any(|found| file.expects(found)));
         }
         holds &= if fails { shown * 10 >= count * 9 } else { shown == 0 };
         let wanted = if fails { "reach the violation" } else { "reach it, and none should" };

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use corral_scenarios::catalogue;
-use corral_world::{Plan, Verdict};
+use corral_world::{Plan, SeedFile, Verdict};
 
 use crate::arguments::RunOptions;
 use crate::failure::{Done, Refused, Status};
@@ -72,8 +72,12 @@ pub fn summary(scenario: &str, seed: u64, arm: &corral_world::Arm, verdict: &Ver
     lines.join("\n")
 }
 
+/// A plan's file, or the plan of a seed file.
 fn read_plan(path: &Path) -> Result<Plan, Refused> {
     let text = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("scenario")) {
+        return Ok(SeedFile::load(path, catalogue()).map_err(Refused::new)?.plan());
+    }
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
         Refused::new(format!("{}:{line}: {}", path.display(), error.message().replace('\n', "; ")))

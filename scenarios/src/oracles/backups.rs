@@ -59,6 +59,53 @@ fn remote_backups(stage: &Stage) -> BTreeSet<String> {
     names
 }
 
+/// What is said to be backed up of a volume is in the store, all its blocks.
+///
+/// **Damage**: a backup that a user sees as completed and cannot restore. **Promise**: backupstore removes a block only if no backup needs it.
+/// **Bound**: the settle phase.
+pub struct CompletedBackupsHaveTheirBlocks;
+
+impl Oracle for CompletedBackupsHaveTheirBlocks {
+    fn name(&self) -> &'static str {
+        "completed-backups-have-their-blocks"
+    }
+
+    fn judge(&self, stage: &Stage) {
+        let completed: BTreeSet<String> = stage
+            .cluster()
+            .store()
+            .objects("backups.longhorn.io")
+            .filter(|backup| backup.value["status"]["state"] == "Completed" && !backup.is_deleting())
+            .map(|backup| backup.name().to_owned())
+            .collect();
+        for store in stage.stores() {
+            for bucket in store.buckets() {
+                let objects = store.objects(&bucket, "");
+                let keys: BTreeSet<&str> = objects.iter().map(|object| object.key.as_str()).collect();
+                for object in &objects {
+                    let Some((volume, backup)) =
+                        backup_in_store(&object.key).filter(|(_, name)| completed.contains(*name))
+                    else {
+                        continue;
+                    };
+                    let configuration: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+                    let folder = object.key.rsplit_once("/backups/").map_or("", |(folder, _)| folder);
+                    let blocks = configuration["Blocks"].as_array().into_iter().flatten();
+                    let sums = blocks.filter_map(|block| block["BlockChecksum"].as_str()).filter(|sum| sum.len() > 4);
+                    let path = |sum: &str| format!("{folder}/blocks/{}/{}/{sum}.blk", &sum[..2], &sum[2..4]);
+                    let missing = sums.filter(|sum| !keys.contains(path(sum).as_str())).count();
+                    if missing > 0 {
+                        let detail = format!(
+                            "Backup {backup} of volume {volume} is Completed; {missing} of its blocks are not in the store"
+                        );
+                        stage.violation_as(self.name(), "Backup Completed, blocks of it not in the store", &detail);
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Clients that delete what follows from what others deleted: Longhorn itself, and the garbage collector for it.
 const FOLLOWERS: [&str; 2] = ["longhorn-manager", "kube-controller-manager"];
 

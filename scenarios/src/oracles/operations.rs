@@ -82,10 +82,16 @@ impl Oracle for BackingImageBackupsEnd {
         let complete = remote_images(stage);
         for backup in stage.cluster().store().objects("backupbackingimages.longhorn.io") {
             let state = text(&backup.value["status"]["state"]);
+            let image = image_of(&backup.value);
+            if matches!(state, "Error" | "Unknown") && complete.get(image) == Some(&true) && !backup.is_deleting() {
+                let signature = format!("BackupBackingImage ends in {state}, the store has all of it");
+                let why = text(&backup.value["status"]["error"]);
+                let detail = format!("BackupBackingImage {} is {state}, the store has all of it: {why}", backup.name());
+                stage.violation_as(self.name(), &signature, &detail);
+            }
             if matches!(state, "Completed" | "Error" | "Unknown") || backup.is_deleting() {
                 continue;
             }
-            let image = image_of(&backup.value);
             let remote = match complete.get(image) {
                 Some(true) => "the store has all of it",
                 Some(false) => "the store has a part of it",

@@ -10,9 +10,9 @@ use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
     BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
-    CompletedBackupsAreComplete, NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence,
-    NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady, UpgradesEnd,
-    V2InstanceManagersAreUsable,
+    CompletedBackupsAreComplete, CompletedBackupsHaveTheirBlocks, NoBackupOutlivesItsVolumeAndRemote,
+    NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd,
+    SystemPodsAreReady, UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
@@ -192,6 +192,30 @@ fn the_tolerant_client_still_fails_on_what_is_no_absence() {
     let lost = found_by_the_client(r#"{ api-loses-answers = { for = "1h", client = "test-client" } }"#);
     assert!(lost.iter().any(|one| one.starts_with(oracle)), "{lost:?}");
     assert!(found_by_the_client(r#"{ slow-store = { for = "1s", per-operation = "10ms" } }"#).is_empty());
+}
+
+#[test]
+fn a_completed_backup_without_its_blocks_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(CompletedBackupsHaveTheirBlocks);
+    const FOLDER: &str = "backupstore/volumes/aa/bb/vol-1";
+    async fn make(stage: &Stage, client: &Client) {
+        make_backup(client, "Completed", "").await;
+        let store = &stage.stores()[0];
+        store.create_bucket("b");
+        let configuration =
+            json!({ "Name": "backup-0123456789abcdef", "Blocks": [{ "Offset": 0, "BlockChecksum": "abcdef" }] });
+        let path = format!("{FOLDER}/backups/backup_backup-0123456789abcdef.cfg");
+        store.insert("b", &path, configuration.to_string());
+    }
+    let without = found(oracle, |stage, client| Box::pin(async move { make(&stage, &client).await }));
+    assert_eq!(without, ["Backup Completed, blocks of it not in the store"]);
+    let with = found(oracle, |stage, client| {
+        Box::pin(async move {
+            make(&stage, &client).await;
+            stage.stores()[0].insert("b", &format!("{FOLDER}/blocks/ab/cd/abcdef.blk"), "data");
+        })
+    });
+    assert!(with.is_empty(), "{with:?}");
 }
 
 #[test]

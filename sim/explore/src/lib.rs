@@ -6,6 +6,7 @@ mod explain;
 mod find;
 mod fuzz;
 mod job;
+mod parallel;
 mod pool;
 mod watchdog;
 
@@ -13,5 +14,6 @@ pub use explain::{USUAL_LINES, explain_seed_file};
 pub use find::{FindOptions, Search, find};
 pub use fuzz::{FuzzOptions, Group, Progress, Summary, fuzz};
 pub use job::{Job, JobResult, Outcome, serve};
+pub use parallel::in_parallel;
 pub use pool::{Limits, Pool};
 pub use watchdog::{Watchdog, watchdog};

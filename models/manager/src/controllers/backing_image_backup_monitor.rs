@@ -13,7 +13,9 @@ use host::JoinHandle;
 use host::time::sleep;
 use longhorn_api::kinds::backing_image::BackingImageState;
 use longhorn_api::kinds::backup::BackupState;
-use longhorn_api::{BackingImage, BackingImageManager, BackupBackingImage, BackupTarget, Release, settings};
+use longhorn_api::{
+    BackingImage, BackingImageManager, BackupBackingImage, BackupTarget, Build, Defect, Release, settings,
+};
 use tokio::sync::RwLock;
 
 use super::backup_monitor::state;
@@ -53,16 +55,15 @@ impl ImageBackupMonitor {
         lock(&self.progress).clone()
     }
 
-    fn start(client: BackingImageManagerClient, image: String, backup: String, begun: Progress, queue: Queue) -> Self {
-        let progress = Arc::new(Mutex::new(begun.clone()));
-        let scope = format!("longhorn-backup-backing-image monitor {backup}");
-        let watch = Watch { client, image, backup, queue, progress: progress.clone() };
-        let in_doubt = begun.state == BackupState::Pending;
-        Self { progress, task: host::spawn(reads::scope(scope, watch.run(in_doubt))) }
+    fn start(watch: Watch) -> Self {
+        let progress = watch.progress.clone();
+        let scope = format!("longhorn-backup-backing-image monitor {}", watch.backup);
+        Self { progress, task: host::spawn(reads::scope(scope, watch.run())) }
     }
 }
 
 struct Watch {
+    build: Build,
     client: BackingImageManagerClient,
     image: String,
     backup: String,
@@ -71,7 +72,8 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run(mut self, in_doubt: bool) {
+    async fn run(mut self) {
+        let in_doubt = lock(&self.progress).state == BackupState::Pending;
         if in_doubt && !self.resolve_doubt().await {
             return;
         }
@@ -86,7 +88,7 @@ impl Watch {
     }
 
     async fn resolve_doubt(&mut self) -> bool {
-        let doubt = Doubt::new(INTERVAL);
+        let doubt = Doubt::of(&self.build, INTERVAL);
         let given_up = doubt.given_up();
         for pause in doubt {
             sleep(pause).await;
@@ -143,15 +145,18 @@ pub(super) async fn begin(
     let limit = datastore.setting_number(settings::BACKUP_CONCURRENT_LIMIT)?;
     let target = datastore.backup_target_client(target)?;
     let backup_name = name(&backup.metadata).to_owned();
-    let manager = manager_with(datastore, image);
-    let manager = manager.ok_or_else(|| {
+    let managers = managers_with(datastore, image);
+    let manager = managers.first().ok_or_else(|| {
         Error::message(format!("failed to find backing image manager to backup backing image {backup_name}"))
     })?;
-    let mut client = BackingImageManagerClient::of(&manager)?;
+    let mut client = BackingImageManagerClient::of(manager)?;
     let compression_method = datastore.existing_setting_value(settings::BACKUP_COMPRESSION_METHOD)?;
     let image_name = name(&image.metadata).to_owned();
     let mut begun = Progress::default();
     let mut monitors = monitors.write().await;
+    if backup.status.state != BackupState::New && !datastore.build.has(Defect::FoundAnyImageManager) {
+        client = who_knows(&managers, &image_name).await.unwrap_or(client);
+    }
     if backup.status.state == BackupState::New {
         let mut parameters = BTreeMap::new();
         if datastore.has_many_backup_targets() {
@@ -188,8 +193,14 @@ pub(super) async fn begin(
             error: status.error.clone(),
         };
     }
-    let monitor = ImageBackupMonitor::start(client, image_name, backup_name.clone(), begun, queue.clone());
-    let monitor = Arc::new(monitor);
+    let monitor = Arc::new(ImageBackupMonitor::start(Watch {
+        build: datastore.build.clone(),
+        client,
+        image: image_name,
+        backup: backup_name.clone(),
+        queue: queue.clone(),
+        progress: Arc::new(Mutex::new(begun)),
+    }));
     monitors.insert(backup_name, monitor.clone());
     Ok(monitor)
 }
@@ -200,8 +211,20 @@ fn fail(backup: &mut BackupBackingImage, error: &Error) {
     backup.status.last_synced_at = Some(crate::runtime::clock::now());
 }
 
-/// Any manager that has the image's file; from v1.9.2 on the file must be ready.
-fn manager_with(datastore: &Datastore, image: &BackingImage) -> Option<Arc<BackingImageManager>> {
+/// The first manager that knows of a backup of the image.
+async fn who_knows(managers: &[Arc<BackingImageManager>], image: &str) -> Option<BackingImageManagerClient> {
+    for manager in managers {
+        let Ok(mut client) = BackingImageManagerClient::of(manager) else { continue };
+        if client.backup_status(image).await.is_ok() {
+            return Some(client);
+        }
+    }
+    None
+}
+
+/// The managers that have the image's file; from v1.9.2 on the file must be ready. Upstream takes any, also to ask for a backup that it began
+/// with another (c14).
+fn managers_with(datastore: &Datastore, image: &BackingImage) -> Vec<Arc<BackingImageManager>> {
     let needs_ready = datastore.release().at_least(Release::V1_9_2);
     let has_file = |manager: &Arc<BackingImageManager>| {
         let file = manager.status.backing_image_file_map.get(name(&image.metadata));
@@ -211,5 +234,5 @@ fn manager_with(datastore: &Datastore, image: &BackingImage) -> Option<Arc<Backi
         manager.metadata.deletion_timestamp.is_none() && is_fit
     };
     let disks = datastore.in_map_order(image.spec.disk_file_spec_map.keys());
-    disks.into_iter().find_map(|disk| datastore.managers_of_disk(disk).into_iter().find(has_file))
+    disks.into_iter().filter_map(|disk| datastore.managers_of_disk(disk).into_iter().find(has_file)).collect()
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corral_kube_client::EventRecorder;
+use host::time::sleep;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
 use longhorn_api::kinds::volume_attachment::AttacherType;
-use longhorn_api::{Backup, BackupTarget, labels, names, settings};
+use longhorn_api::{Backup, BackupTarget, Defect, labels, names, settings};
 use tokio::sync::RwLock;
 
 use super::backup_creation::Upstream;
@@ -27,6 +28,8 @@ use crate::runtime::{Error, Result, clock, ownership};
 /// How long a Backup's waiting is remembered, and how often old ones are forgotten.
 const WAITS_LIFETIME: Duration = Duration::from_secs(600);
 const WAITS_SWEEP: Duration = Duration::from_secs(45);
+/// Between two requests for a synchronisation where the first was not taken and the cure of c10 is in force.
+const SYNC_REQUEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The controller.
 pub struct BackupController {
@@ -216,12 +219,36 @@ impl BackupController {
     }
 
     /// Asks for a synchronisation of the backup's volume; of its target if the cluster does not know the volume's backups yet.
+    /// Upstream asks once (c10).
     async fn request_sync_of_volume(&self, place: &Place) {
+        loop {
+            let result = self.try_to_request_sync_of_volume(place).await;
+            let again = result.is_err() && !self.manager.datastore.build.has(Defect::FoundLostSyncRequest);
+            match result {
+                Err(error) if !error.is_conflict() => {
+                    tracing::warn!(%error, "failed to sync backup volume {} for backup target {}", place.volume, place.target_name);
+                }
+                _ => {}
+            }
+            if !again {
+                return;
+            }
+            sleep(SYNC_REQUEST_INTERVAL).await;
+        }
+    }
+
+    async fn try_to_request_sync_of_volume(&self, place: &Place) -> Result<()> {
         let datastore = &self.manager.datastore;
-        let result = match datastore.backup_volume_of(&place.target_name, &place.volume) {
+        match datastore.backup_volume_of(&place.target_name, &place.volume) {
             Ok(backup_volume) => {
                 let mut backup_volume = (*backup_volume).clone();
-                backup_volume.spec.sync_requested_at = Some(clock::now());
+                let mut asked = clock::now();
+                if let Some(last) = &backup_volume.status.last_synced_at
+                    && !datastore.build.has(Defect::FoundLostSyncRequest)
+                {
+                    asked = clock::after(asked, last);
+                }
+                backup_volume.spec.sync_requested_at = Some(asked);
                 datastore.backup_volumes.update(&backup_volume).await.map(drop)
             }
             Err(error) if error.is_not_found() => match datastore.backup_targets.get(&place.target_name) {
@@ -233,12 +260,6 @@ impl BackupController {
                 Err(error) => Err(error),
             },
             Err(_ambiguous) => Ok(()),
-        };
-        match result {
-            Err(error) if !error.is_conflict() => {
-                tracing::warn!(%error, "failed to sync backup volume {} for backup target {}", place.volume, place.target_name);
-            }
-            _ => {}
         }
     }
 }

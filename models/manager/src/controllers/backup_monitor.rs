@@ -11,7 +11,7 @@ use corral_kube_client::reads;
 use host::JoinHandle;
 use host::time::sleep;
 use longhorn_api::kinds::backup::{BackupState, BackupStatus};
-use longhorn_api::{Backup, Build, Defect};
+use longhorn_api::{Backup, Build};
 
 use crate::engine::proxy::EngineProxy;
 use crate::runtime::backups::name;
@@ -20,9 +20,6 @@ use crate::runtime::{Doubt, Error, Result, Ticker};
 
 /// Between two questions (`BackupMonitorSyncPeriod`).
 const INTERVAL: Duration = Duration::from_secs(2);
-
-/// How long a call may be in doubt where the cure of c4 is in force.
-const SHORT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is watched.
 #[derive(Debug, Clone)]
@@ -51,10 +48,7 @@ impl Upload {
 
     /// The call that was to begin it was not answered in time: it may have begun.
     pub(super) fn doubt(&mut self, build: &Build) {
-        self.doubt = Some(match build.has(Defect::FoundDayInDoubt) {
-            true => Doubt::new(INTERVAL),
-            false => Doubt::within(INTERVAL, SHORT_PATIENCE),
-        });
+        self.doubt = Some(Doubt::of(build, INTERVAL));
     }
 }
 

@@ -73,6 +73,13 @@ impl BackupVolumeController {
         if !datastore.has_many_backup_targets() {
             let deleted = datastore.backups.delete_labelled(&[(labels::BACKUP_VOLUME, &volume)]).await;
             deleted.context(|| "failed to delete backups")?;
+        } else if !datastore.build.has(Defect::FoundBackupOfNobody) {
+            // One that was never the last at a synchronisation has no owner.
+            let of = [
+                (labels::BACKUP_TARGET, backup_volume.spec.backup_target_name.as_str()),
+                (labels::BACKUP_VOLUME, &volume),
+            ];
+            datastore.backups.delete_labelled(&of).await.context(|| "failed to delete backups")?;
         }
         if let Some(target) =
             target.filter(|target| datastore.deletes_remote_data(&backup_volume.metadata, Some(target)))

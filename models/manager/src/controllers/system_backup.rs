@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use corral_kube_client::{EventRecorder, EventType};
+use corral_kube_client::{Event, EventRecorder, EventType};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::system_backup::{CONDITION_ERROR, REASON_SYNC, SystemBackupState};
-use longhorn_api::{BackupTarget, Release, SystemBackup, labels, names};
+use longhorn_api::{BackupTarget, Defect, Node, Release, SystemBackup, labels, names};
 
 use super::system_backup_archive::remove_local_files;
 use super::{again_on_engine_images, capitalised};
@@ -55,6 +55,19 @@ pub fn start(manager: &Arc<Manager>) {
         let new = backups.iter().filter(|backup| backup.status.state == SystemBackupState::New);
         new.map(|backup| name(&backup.metadata).to_owned()).collect()
     });
+    if !manager.datastore.build.has(Defect::FoundLostOwner) {
+        let (of, to) = (manager.clone(), queue.clone());
+        manager.datastore.nodes.informer().add_handler(move |event: Event<Node>| {
+            let node = name(&event.object().metadata);
+            if !of.datastore.is_node_unavailable(node) {
+                return;
+            }
+            let all = of.datastore.system_backups.list();
+            for backup in all.iter().filter(|backup| backup.status.owner_id == node && !is_over(&backup.status.state)) {
+                to.add(name(&backup.metadata));
+            }
+        });
+    }
     let events = Arc::new(manager.events(SystemBackupController::NAME));
     let controller = SystemBackupController { manager: manager.clone(), queue: queue.clone(), events };
     Runner::new(queue, Arc::new(controller)).start();
@@ -228,6 +241,11 @@ impl SystemBackupController {
             }
         }
     }
+}
+
+/// Whether nothing more is done.
+fn is_over(state: &SystemBackupState) -> bool {
+    matches!(state, SystemBackupState::Ready | SystemBackupState::Error)
 }
 
 /// Reads the configuration in the store into the status.

@@ -12,10 +12,10 @@ use corral_kube_client::{Api, Client, DynamicApi, ListParams, ResourceDescriptor
 use host::time::Instant;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolume};
 use longhorn_api::kinds::system_backup::{REASON_GENERATE, REASON_UPLOAD, SystemBackupState};
-use longhorn_api::{GROUP, SystemBackup, VERSION, settings};
+use longhorn_api::{Defect, GROUP, SystemBackup, VERSION, settings};
 use serde_json::{Value, json};
 
-use super::system_backup::{Step, SystemBackupController};
+use super::system_backup::{STARTED, Step, SystemBackupController};
 use crate::engine::BackupTargetClient;
 use crate::runtime::backups::name;
 use crate::runtime::{Context, Datastore, Error, Result, Ticker, archive, clock};
@@ -113,6 +113,11 @@ impl SystemBackupController {
         let scope = format!("longhorn-system-backup {} upload", name(&backup.metadata));
         host::spawn(corral_kube_client::reads::scope(scope, async move {
             let before = of.status.clone();
+            // It was in the container that is gone.
+            let is_lost = host::fs::metadata(&archive_path(name(&of.metadata))).await.is_err();
+            if is_lost && !this.manager.datastore.build.has(Defect::FoundLostArchive) {
+                return this.record(Step::next(SystemBackupState::Generating, STARTED.0, STARTED.1), of, &before).await;
+            }
             let step = match this.upload(&of, &client).await {
                 Ok(()) => {
                     of.status.manager_image.clone_from(&this.manager.arguments.manager_image);

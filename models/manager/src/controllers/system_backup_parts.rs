@@ -214,30 +214,36 @@ impl SystemBackupController {
         volume.status.last_backup == name(&backup.metadata)
     }
 
-    /// Names of the backups of backing images that were there or were made.
-    async fn back_up_backing_images(&self) -> Result<BTreeSet<String>> {
+    /// Names of the backups of backing images that were there or were made, and of their images.
+    async fn back_up_backing_images(&self) -> Result<BTreeMap<String, String>> {
         let datastore = &self.manager.datastore;
         let skips_v2 = datastore.release().at_least(Release::V1_8_0_RC2);
-        let mut begun = BTreeSet::new();
+        let mut begun = BTreeMap::new();
         for image in datastore.in_map_order(datastore.backing_images.list()) {
             if skips_v2 && image.spec.data_engine == DataEngine::V2 {
                 continue;
             }
-            let target = names::DEFAULT_BACKUP_TARGET;
-            begun.insert(datastore.back_up_backing_image(name(&image.metadata), target).await?);
+            let image = name(&image.metadata);
+            begun.insert(datastore.back_up_backing_image(image, names::DEFAULT_BACKUP_TARGET).await?, image.to_owned());
         }
         Ok(begun)
     }
 
-    async fn wait_for_backing_images(&self, mut waiting: BTreeSet<String>) -> Result<()> {
+    async fn wait_for_backing_images(&self, mut waiting: BTreeMap<String, String>) -> Result<()> {
         let datastore = &self.manager.datastore;
         let began = Instant::now();
         let mut looks = Ticker::new(LOOK_INTERVAL);
         loop {
             looks.tick().await;
             let mut missing = None;
-            for backup_name in datastore.in_map_order(waiting.clone()) {
-                let found = datastore.backup_backing_images.get(&backup_name);
+            for (backup_name, image) in datastore.in_map_order(waiting.clone()) {
+                let found = match datastore.backup_backing_images.get(&backup_name) {
+                    Err(error) if error.is_not_found() && !datastore.build.has(Defect::FoundNameThatIsGone) => {
+                        let other = datastore.backup_of_backing_image(&image, names::DEFAULT_BACKUP_TARGET)?;
+                        other.ok_or(error)
+                    }
+                    found => found,
+                };
                 let backup = match found {
                     Ok(backup) => backup,
                     Err(error) => {

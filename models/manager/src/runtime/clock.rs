@@ -13,6 +13,12 @@ pub fn now() -> Time {
     Time(host::wall_clock::now())
 }
 
+/// A time, or the second after another one if that is later: a request that is made then is not lost.
+pub fn after(time: Time, other: &Time) -> Time {
+    let next = Time(other.0 + jiff::SignedDuration::from_secs(1));
+    time.max(next)
+}
+
 /// Now as conditions carry it: RFC 3339 with seconds (`util.Now`).
 pub fn now_text() -> String {
     text(&now())

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use host::time::Instant;
-use longhorn_api::go;
+use longhorn_api::{Build, Defect, go};
 
 /// The longest pause, and how long doubt may last.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// The same where the cure of c4 is in force.
+const SHORT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// The pauses before the questions, each twice as long as the one before, for a day (`wait.Backoff` of the backup monitors).
 #[derive(Debug, Clone)]
@@ -18,14 +20,10 @@ pub struct Doubt {
 }
 
 impl Doubt {
-    /// Begins now.
-    pub fn new(first_pause: Duration) -> Self {
-        Self { began: Instant::now(), pause: first_pause, patience: PATIENCE }
-    }
-
-    /// Begins now and ends sooner.
-    pub fn within(first_pause: Duration, patience: Duration) -> Self {
-        Self { patience, ..Self::new(first_pause) }
+    /// Begins now; without c4 it ends sooner.
+    pub fn of(build: &Build, first_pause: Duration) -> Self {
+        let patience = if build.has(Defect::FoundDayInDoubt) { PATIENCE } else { SHORT_PATIENCE };
+        Self { began: Instant::now(), pause: first_pause, patience }
     }
 
     /// What is said when it has lasted as long as it may.

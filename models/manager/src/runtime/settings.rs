@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use longhorn_api::{Release, Setting, labels, settings};
+use longhorn_api::{Defect, Release, Setting, labels, settings};
 
 use super::datastore::Datastore;
 use super::error::{Error, Result};
@@ -32,9 +32,12 @@ impl Defaults {
     }
 }
 
+/// Between two tries to write a setting, where the cure of c5 is in force.
+const AFTER_A_CONFLICT: Duration = Duration::from_millis(500);
+
 /// The settings that this storey's code reads, as far as `release` has them, in the order in which they are created.
 pub fn names_in_use(release: Release) -> impl Iterator<Item = &'static str> {
-    const NAMES: [&str; 40] = [
+    const NAMES: [&str; 43] = [
         settings::BACKING_IMAGE_RECOVERY_WAIT_INTERVAL,
         settings::CONCURRENT_BACKING_IMAGE_REPLENISH_PER_NODE_LIMIT,
         settings::BACKUP_TARGET,
@@ -60,7 +63,10 @@ pub fn names_in_use(release: Release) -> impl Iterator<Item = &'static str> {
         settings::BACKUP_CONCURRENT_LIMIT,
         settings::V1_DATA_ENGINE,
         settings::V2_DATA_ENGINE,
+        settings::AUTO_CLEANUP_SYSTEM_GENERATED_SNAPSHOT,
+        settings::DISABLE_SNAPSHOT_PURGE,
         settings::AUTO_CLEANUP_WHEN_DELETE_BACKUP,
+        settings::AUTO_CLEANUP_SNAPSHOT_AFTER_ON_DEMAND_BACKUP_COMPLETED,
         settings::BACKUP_EXECUTION_TIMEOUT,
         settings::V2_DATA_ENGINE_CPU_MASK,
         settings::V2_DATA_ENGINE_HUGEPAGE_LIMIT,
@@ -158,7 +164,19 @@ impl Datastore {
     }
 
     /// Gives a setting a value, noting the version of the ConfigMap it comes from; creates it if need be.
+    /// Upstream does so in one try, and a manager that starts ends at a conflict (c5).
     pub async fn create_or_update_setting(&self, name: &str, value: &str, config_map_version: &str) -> Result<()> {
+        loop {
+            match self.try_to_create_or_update_setting(name, value, config_map_version).await {
+                Err(error) if error.is_conflict() && !self.build.has(Defect::FoundStartConflict) => {
+                    host::time::sleep(AFTER_A_CONFLICT).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_to_create_or_update_setting(&self, name: &str, value: &str, config_map_version: &str) -> Result<()> {
         let Some(setting) = self.settings.find(name) else {
             let mut setting = setting_object(name, value);
             annotate(&mut setting, config_map_version);

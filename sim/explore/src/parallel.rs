@@ -1,0 +1,22 @@
+//! Work on several cores of this process, for runs that nobody expects to go wrong in a new way.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Does the work for each item on so many threads, and gives the results in the order of the items.
+pub fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results: Mutex<Vec<Option<R>>> = Mutex::new(items.iter().map(|_| None).collect());
+    let take = || {
+        while let Some((index, item)) =
+            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?)))
+        {
+            let result = work(item);
+            results.lock().expect("a thread that panics ends the others too")[index] = Some(result);
+        }
+    };
+    #[expect(clippy::disallowed_methods, reason = "runs side by side; each simulation has a thread of its own anyway")]
+    std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(take))));
+    let results = results.into_inner().expect("no thread has panicked");
+    results.into_iter().map(|result| result.expect("every item was taken")).collect()
+}
