@@ -15,7 +15,8 @@ use crate::oracles::{ClientMeetsNoUnexpectedError, NoBackupOutlivesItsVolumeAndR
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
 use crate::tables::{
-    self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, flag, is_instant, length, number,
+    self, API_PERCENT, ClusterTable, FAULTS, LOCK_WAIT, MACHINES, NETWORK_PERCENT, RESYNC, flag, is_instant, length,
+    number,
 };
 
 /// The scenario.
@@ -71,12 +72,8 @@ const PARAMETERS: &[Parameter] = &[
         in_plan: true,
     },
     FAULTS,
-    Parameter {
-        key: "lock-wait",
-        default: "2s",
-        about: "how long the backup store's lock waits before it looks for others",
-        in_plan: false,
-    },
+    LOCK_WAIT,
+    RESYNC,
     Parameter {
         key: "collector-delay",
         default: "real",
@@ -102,7 +99,6 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
     for key in ["collector-delay", "client-delay"] {
         is_instant(arm, key)?;
     }
-    length(arm, "lock-wait")?;
     let mut cluster = ClusterTable::draw(&mut random, arm, 1..=3, 1..=5)?;
     let (store, age, volumes) = (random.between(1, 20), random.between(60, 300), random.between(1, 2));
     cluster.age = length(arm, "age")?.unwrap_or(Duration::from_secs(age));

@@ -11,7 +11,7 @@ use corral_world::{Arm, Ground};
 
 use crate::clients::pod::{self, ClientWork};
 use crate::steps::Action;
-use crate::tables::{ClusterTable, is_instant, length};
+use crate::tables::{ClusterTable, LOCK_WAIT, RESYNC, is_instant, length};
 use crate::{file_server, images, store};
 
 /// The control plane of the golden API traces, in percent of the idle one that the cluster's defaults were measured on: it shared two cores with
@@ -26,9 +26,10 @@ const HUGE_PAGES_MIB: u32 = 2048;
 pub fn ground(cluster: &ClusterTable, actions: &[Action], arm: &Arm) -> Ground {
     let world = world();
     Net::of(&world).set_default_link(LinkProfile::of(BETWEEN_MACHINES.scaled(cluster.network_percent, 100)));
-    let lock_wait = length(arm, "lock-wait").expect("checked before the run");
+    let said = |key| length(arm, key).expect("checked before the run");
     let work = world.extension(ClientWork::default);
-    let mut images = images::longhorn(&world, lock_wait).with(pod::REPOSITORY, work.image());
+    let mut images =
+        images::longhorn(&world, said(LOCK_WAIT.key), said(RESYNC.key)).with(pod::REPOSITORY, work.image());
     let mut stores = Vec::new();
     if actions.iter().any(Action::needs_store) {
         let buckets = BucketStore::new();

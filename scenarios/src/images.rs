@@ -8,6 +8,7 @@ use host::process::{Executables, executable_file, program};
 use longhorn_api::Build;
 use longhorn_backing_image_manager::BackingImageManager;
 use longhorn_engine::Engine;
+use longhorn_manager::LonghornManager;
 
 use crate::install::repository;
 use crate::shell;
@@ -15,8 +16,9 @@ use crate::shell;
 /// Where an engine image has its binary.
 const ENGINE_BINARY: &str = "/usr/local/bin/longhorn";
 
-/// The images of every build; engines and backing image managers wait so long for others' locks in a backup store, if it is said.
-pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
+/// The images of every build. If it is said, engines and backing image managers wait so long for others' locks in a backup store, and managers look
+/// at every object again so often.
+pub fn longhorn(world: &World, lock_wait: Option<Duration>, resync: Option<Duration>) -> Images {
     let executables = Executables::of(world);
     let engine = move |tag: &str| {
         let mut engine = Engine::of(build_of(tag));
@@ -41,9 +43,10 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>) -> Images {
             }
         })
     };
-    let manager = |tag: &str| {
-        let build = build_of(tag);
-        program(move || longhorn_manager::main(build.clone()))
+    let manager = move |tag: &str| {
+        let mut own = LonghornManager::of(build_of(tag));
+        own.resync = resync.unwrap_or(own.resync);
+        program(move || longhorn_manager::main(own.clone()))
     };
     let instance_manager = |tag: &str| {
         let build = build_of(tag);

@@ -16,7 +16,7 @@ use crate::oracles::{
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, NETWORK_PERCENT, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, LOCK_WAIT, NETWORK_PERCENT, RESYNC, number};
 
 /// The longest that a drawn fault lasts.
 const LONGEST_FAULT: Duration = Duration::from_secs(60);
@@ -89,6 +89,8 @@ const PARAMETERS: &[Parameter] = &[
     NETWORK_PERCENT,
     API_PERCENT,
     FAULTS,
+    LOCK_WAIT,
+    RESYNC,
 ];
 
 fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {

@@ -13,7 +13,9 @@ use crate::clients::pod::MACHINE;
 use crate::oracles::RestoredVolumesHoldTheirData;
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, flag, number};
+use crate::tables::{
+    self, API_PERCENT, ClusterTable, FAULTS, LOCK_WAIT, MACHINES, NETWORK_PERCENT, RESYNC, flag, number,
+};
 
 /// The longest that a drawn fault lasts.
 const LONGEST_FAULT: Duration = Duration::from_secs(40);
@@ -63,6 +65,8 @@ const PARAMETERS: &[Parameter] = &[
     NETWORK_PERCENT,
     API_PERCENT,
     FAULTS,
+    LOCK_WAIT,
+    RESYNC,
 ];
 
 fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {

@@ -38,6 +38,21 @@ pub const API_PERCENT: Parameter = Parameter {
 pub const FAULTS: Parameter =
     Parameter { key: "faults", default: "0 to 2", about: "faults that strike, 0 to 10", in_plan: true };
 
+/// The wait of every lock in a backup store.
+pub const LOCK_WAIT: Parameter = Parameter {
+    key: "lock-wait",
+    default: "2s",
+    about: "how long the backup store's lock waits before it looks for others",
+    in_plan: false,
+};
+/// The resync of every manager's controllers.
+pub const RESYNC: Parameter = Parameter {
+    key: "resync",
+    default: "30s",
+    about: "how often managers look at every object again; 0s: never",
+    in_plan: false,
+};
+
 /// What the cluster is like.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -77,6 +92,8 @@ impl ClusterTable {
         machines: RangeInclusive<u64>,
         allowed: RangeInclusive<u64>,
     ) -> Result<Self, String> {
+        length(arm, LOCK_WAIT.key)?;
+        length(arm, RESYNC.key)?;
         let scale = |random: &mut Stream| *random.pick(&[50, 100, 100, 200, 400]).expect("not empty");
         let (network, api) = (scale(random), scale(random));
         let machines = random.between(*machines.start(), *machines.end());

@@ -15,7 +15,7 @@ use crate::catalogue::selection;
 use crate::oracles::{BackupsBelongToATarget, UpgradesEnd};
 use crate::scenario::LonghornScenario;
 use crate::steps::Action;
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, LOCK_WAIT, MACHINES, NETWORK_PERCENT, RESYNC, number};
 
 /// The step in which the client notes how many Backups nobody has read when it upgrades.
 pub const UNREAD: &str = "backups without a volume's name at the upgrade";
@@ -57,6 +57,8 @@ const PARAMETERS: &[Parameter] = &[
     NETWORK_PERCENT,
     API_PERCENT,
     FAULTS,
+    LOCK_WAIT,
+    RESYNC,
 ];
 
 /// The Longhorn that is there, and the one to come. Without `--from` it is the last release of the minor version before.

@@ -1,4 +1,5 @@
-//! Scenario `volume-life`: volumes are used, backed up and restored while pods, processes, machines and the network fail under them.
+//! Scenario `volume-life`: volumes are used, backed up, restored and their backups pruned while pods, processes, machines, the network and the store
+//! fail under them.
 //!
 //! It is about no recorded race. Faults end by themselves before the client asks for what was promised: that everything acknowledged can be read,
 //! that volumes get healthy again, that a completed backup holds what it held when it was made.
@@ -28,7 +29,7 @@ const LATEST_PRUNING: Duration = Duration::from_secs(30);
 pub fn scenario() -> LonghornScenario {
     LonghornScenario {
         name: "volume-life",
-        about: "volumes are used, backed up and restored while pods, processes, machines and the network fail",
+        about: "volumes are used, backed up, restored and pruned while pods, processes, machines, the network and the store fail",
         machines: 1..=5,
         upgrades: false,
         parameters: PARAMETERS,

@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use corral_kube_client::{Api, Client, ClientOptions, Election, ElectionConfig, Stop};
 use host::process;
@@ -28,14 +29,14 @@ use crate::webhooks::{CONVERSION_PORT, CONVERSION_SERVICE, configuration};
 const RECOVERY_BACKEND_PORT: u16 = 9503;
 
 /// The main of the image `longhornio/longhorn-manager`: runs until SIGTERM and gives the exit status.
-pub async fn main() -> i32 {
+pub async fn main(resync: Duration) -> i32 {
     let stop = Stop::new();
     let stopped = stop.clone();
     host::spawn(async move {
         process::terminated().await;
         stopped.stop();
     });
-    let run = run(stop.clone());
+    let run = run(stop.clone(), resync);
     let result = tokio::select! { biased;
         () = stop.stopped() => Ok(()),
         result = run => result,
@@ -55,15 +56,15 @@ fn fail(error: &str, what: &str) {
     process::print_error(&format!("{what}: {error}\n"));
 }
 
-async fn run(stop: Stop) -> Result<()> {
+async fn run(stop: Stop, resync: Duration) -> Result<()> {
     let arguments = Arguments::from_process().map_err(|error| Error::message(error.to_string()))?;
     let build = Build::parse_tag(arguments.release_tag()).map_err(|error| Error::message(error.to_string()))?;
     let server = api_server()?;
     let start = Arc::new(Start { arguments, build, server, stop });
 
     start.webhooks_in_turn().await?;
-    let datastore =
-        Datastore::new(&start.server, &start.arguments.namespace, start.build.clone(), Readers::Controllers)?;
+    let (namespace, build) = (&start.arguments.namespace, start.build.clone());
+    let datastore = Datastore::resyncing(&start.server, namespace, build, Readers::Controllers, resync)?;
     datastore.start(&start.stop).await;
     let node = start.arguments.node_name.clone();
 

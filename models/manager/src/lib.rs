@@ -32,12 +32,28 @@ pub mod scheduler;
 pub mod upgrade;
 pub mod webhooks;
 
-/// The main of the image `longhornio/longhorn-manager` of this build: what its first word asks for.
-pub fn main(build: longhorn_api::Build) -> host::process::Main {
+/// What the image `longhornio/longhorn-manager` runs.
+#[derive(Clone, Debug)]
+pub struct LonghornManager {
+    /// The build.
+    pub build: longhorn_api::Build,
+    /// How often controllers look at every object again; never, if it is zero. Not upstream's to choose.
+    pub resync: std::time::Duration,
+}
+
+impl LonghornManager {
+    /// As upstream built it.
+    pub fn of(build: longhorn_api::Build) -> Self {
+        Self { build, resync: runtime::RESYNC }
+    }
+}
+
+/// The main of the image: what its first word asks for.
+pub fn main(own: LonghornManager) -> host::process::Main {
     Box::pin(async move {
         if host::process::args().iter().any(|word| word == rollout::COMMAND) {
-            return rollout::main(build).await;
+            return rollout::main(own.build).await;
         }
-        daemon::main().await
+        daemon::main(own.resync).await
     })
 }

@@ -15,7 +15,6 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(
             results.lock().expect("a thread that panics ends the others too")[index] = Some(result);
         }
     };
-    #[expect(clippy::disallowed_methods, reason = "runs side by side; each simulation has a thread of its own anyway")]
     std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(take))));
     let results = results.into_inner().expect("no thread has panicked");
     results.into_iter().map(|result| result.expect("every item was taken")).collect()

@@ -29,6 +29,8 @@ pub struct RunOptions {
 const SETTLE_LIMIT: Duration = Duration::from_secs(15 * 60);
 /// A cluster in which nothing but leases, heartbeats and events was written for this long has settled: longer than every resync and poll but one.
 const QUIET_TIME: Duration = Duration::from_secs(65);
+/// That one, of a backup target, and a margin: what it mends is no damage, so a run with something to complain about waits for it.
+const POLL_TIME: Duration = Duration::from_secs(310);
 
 /// Runs a scenario; without a plan, the seed is expanded into one.
 ///
@@ -96,10 +98,13 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> F
     inject::heal(&stage);
     stage.phase("settle");
     settle(&stage).await;
-    stage.phase("judge");
-    for oracle in scenario.oracles() {
-        oracle.judge(&stage);
+    let judge = || scenario.oracles().iter().for_each(|oracle| oracle.judge(&stage));
+    if stage.has_complaints(judge) {
+        corral_core::sleep(POLL_TIME).await;
+        settle(&stage).await;
     }
+    stage.phase("judge");
+    judge();
     stage.findings()
 }
 

@@ -119,12 +119,17 @@ pub struct Datastore {
 impl Datastore {
     /// Connects to the API server at `server` (`host:port`); nothing is read before [`Datastore::start`].
     pub fn new(server: &str, namespace: &str, build: Build, readers: Readers) -> Result<Self> {
+        Self::resyncing(server, namespace, build, readers, RESYNC)
+    }
+
+    /// The same, where every object is looked at again so often.
+    pub fn resyncing(server: &str, namespace: &str, build: Build, readers: Readers, resync: Duration) -> Result<Self> {
         let client = |api: &str| {
             Client::new(server, ClientOptions::limited(readers.user_agent(api), REQUESTS_PER_SECOND, BURST))
         };
         let (longhorn, kubernetes) = (client("")?, client("/kubernetes")?);
-        let longhorn_kinds = InformerFactory::namespaced(&longhorn, namespace, RESYNC);
-        let kubernetes_kinds = InformerFactory::namespaced(&kubernetes, namespace, RESYNC);
+        let longhorn_kinds = InformerFactory::namespaced(&longhorn, namespace, resync);
+        let kubernetes_kinds = InformerFactory::namespaced(&kubernetes, namespace, resync);
         let kubernetes_node_informer = kubernetes_kinds.cluster_informer::<KubernetesNode>();
         let own = Kinds { factory: &longhorn_kinds, namespace };
         let others = Kinds { factory: &kubernetes_kinds, namespace };

@@ -21,7 +21,7 @@ pub mod validation;
 pub mod volumes;
 
 pub use controller::{Reconcile, Retries, Runner};
-pub use datastore::{Datastore, Readers};
+pub use datastore::{Datastore, RESYNC, Readers};
 pub use doubt::Doubt;
 pub use error::{Context, Error, Result};
 pub use store::Store;

@@ -21,6 +21,7 @@ use http::{Method, Request};
 use k8s_openapi::api::core::v1::Pod;
 use longhorn_api::{Backup, BackupTarget, BackupVolume, Build, CustomResource, EngineImage, Node, Release, Setting};
 use longhorn_engine::Engine;
+use longhorn_manager::LonghornManager;
 use longhorn_manager::engine::execute;
 use serde_json::{Value, json};
 
@@ -249,7 +250,7 @@ fn images(builds: &[Build]) -> Images {
     let quick = |image: Image| image.pull_latency(Latency::fixed(Duration::from_millis(500)));
     let manager = |tag: &str| {
         let build = Build::parse_tag(tag).expect("a tag of ours");
-        program(move || longhorn_manager::main(build.clone()))
+        program(move || longhorn_manager::main(LonghornManager::of(build.clone())))
     };
     let manager = Image::new("/usr/local/sbin/longhorn-manager", manager);
     let manager = builds.iter().fold(manager, |manager, build| {
