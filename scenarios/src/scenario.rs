@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, Scenario, Stage};
 
-use crate::oracles::{ClientsAreServed, NothingIsDeletingForEver, SystemPodsAreReady};
+use crate::oracles::{ClientsAreServed, GoodReplicasAgree, NothingIsDeletingForEver, SystemPodsAreReady};
 use crate::steps::{self, Action};
 use crate::tables::ClusterTable;
 use crate::{ground, user};
@@ -84,6 +84,7 @@ impl Scenario for LonghornScenario {
             Box::new(ClientsAreServed) as Box<dyn Oracle>,
             Box::new(NothingIsDeletingForEver),
             Box::new(SystemPodsAreReady),
+            Box::new(GoodReplicasAgree),
         ]);
         oracles
     }

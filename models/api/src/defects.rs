@@ -138,6 +138,8 @@ pub enum Defect {
     FoundAnyImageManager,
     /// The backup that ends last is a volume's last one.
     FoundOlderLastBackup,
+    /// Replicas that fail before they were seen to be healthy are not salvaged.
+    FoundNeverHealthy,
 }
 
 /// The releases with many backup targets.
@@ -418,6 +420,17 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: a backup of an older snapshot does not take a younger one's place",
         remark: "backupstore 794abf817297: deltablock.go, line 646; v1.9.2: controller/system_backup_controller.go, line 898; sibling S-8",
+    },
+    Record {
+        defect: Defect::FoundNeverHealthy,
+        id: "c16",
+        component: Component::Manager,
+        cause: "a replica counts as healthy when the manager has first looked at the running engine, 5 s after its start. If all replicas fail \
+                before that (their instance manager is killed, their machine dies), the volume is faulted and not salvaged, as \"no data exists\", \
+                until staleReplicaTimeout is over: half an hour by the shipped StorageClass, for ever if it is 0",
+        affected: Affected::Longhorn(Release::ALL),
+        cure: "none upstream: salvage replicas that were never healthy if all are such; they hold nothing to lose",
+        remark: "v1.9.2: controller/volume_controller.go, lines 668 to 743, 889 and 1381; users have the log line in longhorn#7507",
     },
 ];
 

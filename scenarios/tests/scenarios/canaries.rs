@@ -4,20 +4,23 @@ use std::sync::Arc;
 
 use corral_cluster::ClusterSpec;
 use corral_core::journal::Event;
+use corral_disk::{Disk, DiskOptions};
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use corral_object_store::BucketStore;
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
     BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
-    CompletedBackupsAreComplete, CompletedBackupsHaveTheirBlocks, NoBackupOutlivesItsVolumeAndRemote,
-    NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver, RestoredVolumesHoldTheirData, SystemBackupsEnd,
-    SystemPodsAreReady, UpgradesEnd, V2InstanceManagersAreUsable,
+    CompletedBackupsAreComplete, CompletedBackupsHaveTheirBlocks, GoodReplicasAgree,
+    NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver,
+    RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady, UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
-use longhorn_api::{Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Setting, SystemBackup, crds};
+use longhorn_api::{
+    Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Replica, Setting, SystemBackup, crds,
+};
 use serde_json::json;
 
 /// A scenario that does one broken thing.
@@ -216,6 +219,45 @@ fn a_completed_backup_without_its_blocks_is_found() {
         })
     });
     assert!(with.is_empty(), "{with:?}");
+}
+
+/// Two good replicas of a volume on one machine, whose heads hold these.
+async fn make_replicas(stage: &Stage, client: &Client, heads: [&str; 2]) {
+    let machine = stage.world().add_machine("n1");
+    let disk = Disk::create(stage.world(), machine.id, "n1:/", DiskOptions::default());
+    let replicas: Api<Replica> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    for (name, head) in ["r-1", "r-2"].into_iter().zip(heads) {
+        let folder = format!("/data/replicas/{name}");
+        disk.create_directories(&folder).unwrap();
+        for (file, content) in [
+            ("volume.meta", r#"{"Head":"volume-head-001.img"}"#),
+            ("volume-head-001.img.meta", r#"{"Parent":"volume-snap-s.img"}"#),
+            ("volume-snap-s.img.meta", r#"{"Parent":""}"#),
+            ("volume-snap-s.img", "below"),
+            ("volume-head-001.img", head),
+        ] {
+            disk.put(&format!("{folder}/{file}"), content.as_bytes()).unwrap();
+        }
+        let mut replica = Replica::default();
+        replica.metadata.name = Some(name.into());
+        let spec = &mut replica.spec;
+        (spec.volume_name, spec.node_id, spec.disk_path) = ("vol-1".into(), "n1".into(), "/data/".into());
+        (spec.data_directory_name, spec.healthy_at) = (name.into(), "2026-01-01T00:00:00Z".into());
+        replicas.create(&replica).await.unwrap();
+    }
+    // A run's end does not wait for who holds it: oracles look after that.
+    stage.world().extension(|| disk);
+}
+
+#[test]
+fn replicas_that_differ_are_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(GoodReplicasAgree);
+    let equal =
+        found(oracle, |stage, client| Box::pin(async move { make_replicas(&stage, &client, ["head", "head"]).await }));
+    assert!(equal.is_empty(), "{equal:?}");
+    let unequal =
+        found(oracle, |stage, client| Box::pin(async move { make_replicas(&stage, &client, ["head", ""]).await }));
+    assert_eq!(unequal, ["good replicas of a volume differ"]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::block::PAGE;
 use crate::content::Old;
 use crate::errno::{Errno, Outcome};
 use crate::fault::{Defect, FaultId, FaultKind, FaultRule};
+use crate::file::Extent;
 use crate::inode::{InodeNumber, Kind, Metadata, ROOT};
 use crate::journal::SyncedSize;
 use crate::names::DirEntry;
@@ -59,6 +60,11 @@ impl Disk {
             granularity_ns,
             state: Mutex::new(state),
         })
+    }
+
+    /// The disk of this name, if it is still there.
+    pub fn find(world: &World, name: &str) -> Option<Arc<Disk>> {
+        disks(world).all().into_iter().find(|disk| disk.name == name)
     }
 
     /// Its name.
@@ -254,6 +260,22 @@ impl Disk {
         let mut content = vec![0; data.size as usize];
         data.read(0, &mut content);
         Ok(content)
+    }
+
+    /// The data of a file as processes see it, by where it begins; what is between is holes.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTDIR, EISDIR, EINVAL.
+    pub fn data(&self, path: &str) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let path = normal(path)?;
+        let state = self.state();
+        let data = state.inode(state.lookup(&path)?).as_file()?;
+        let read = |extent: Extent| {
+            let mut content = vec![0; extent.len as usize];
+            data.read(extent.offset, &mut content);
+            (extent.offset, content)
+        };
+        Ok(data.extents(0, u64::MAX).into_iter().map(read).collect())
     }
 
     /// What stat would answer.

@@ -49,6 +49,11 @@ impl Disks {
         disk
     }
 
+    /// Those that are still there, in the order in which they were made.
+    pub(crate) fn all(&self) -> Vec<Arc<Disk>> {
+        self.inner().disks.values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Notes that a process opens something on a disk.
     pub(crate) fn note_use(&self, process: ProcessId, disk: &Arc<Disk>) {
         let mut inner = self.inner();

@@ -11,7 +11,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::engine_image::{CONDITION_READY, EngineImageState, REASON_BINARY, REASON_DAEMON_SET};
-use longhorn_api::{EngineImage, Volume, labels, names, settings};
+use longhorn_api::{Defect, EngineImage, Volume, labels, names, settings};
 
 use super::engine_image_daemon_set as daemon_set;
 use crate::engine::answers::EngineVersion;
@@ -249,6 +249,12 @@ pub async fn deploy(manager: &Manager, image: &str) -> Result<()> {
     engine_image.metadata.labels = Some(labels::of_engine_image(&engine_image_name));
     engine_image.metadata.name = Some(engine_image_name);
     engine_image.spec.image = image.to_owned();
-    let created = manager.datastore.engine_images.create(&engine_image).await;
+    let created = match manager.datastore.engine_images.create(&engine_image).await {
+        // Another manager came first, and upstream ends with that (c5).
+        Err(error) if error.is_already_exists() && !manager.datastore.build.has(Defect::FoundStartConflict) => {
+            return Ok(());
+        }
+        created => created,
+    };
     created.map(drop).context(|| format!("cannot create engine image for {image}"))
 }

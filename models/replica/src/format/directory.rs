@@ -145,6 +145,9 @@ impl Directory {
         let options = OpenOptions::new().read(true).write(true).direct(true).create(true).truncate(true);
         let file = options.open(&path).await.map_err(|error| Error::file("open", &path, &error))?;
         file.set_len(size).await.map_err(|error| Error::file("truncate", &path, &error))?;
+        if self.syncs {
+            file.sync_all().await.map_err(|error| Error::file("fsync", &path, &error))?;
+        }
         Ok(file)
     }
 

@@ -7,7 +7,7 @@ use corral_kube_client::EventType;
 use jiff::Timestamp;
 use longhorn_api::kinds::instance::InstanceState;
 use longhorn_api::kinds::volume::{VolumeRobustness, VolumeState};
-use longhorn_api::{Replica, settings};
+use longhorn_api::{Defect, Replica, settings};
 
 use super::VolumeController;
 use super::picture::Picture;
@@ -51,11 +51,12 @@ impl VolumeController {
             return Ok(false);
         }
         let has_data = picture.replicas.values().any(|replica| !replica.spec.healthy_at.is_empty());
-        if !has_data {
+        if !has_data && self.manager.datastore.build.has(Defect::FoundNeverHealthy) {
             tracing::warn!("Failed to auto salvage volume {}: no data exists", picture.volume_name());
             return Ok(false);
         }
-        let usable = self.usable_failed_replicas(picture)?;
+        // Without c16: a volume that was never healthy has nothing to lose.
+        let usable = self.usable_failed_replicas(picture, !has_data)?;
         tracing::info!("Bringing up {} replicas for auto-salvage", usable.len());
         let last = usable.iter().map(|(_, failed_at)| *failed_at).max();
         let recent = usable.iter().filter(|(_, failed_at)| last.is_some_and(|last| *failed_at + SALVAGE_WINDOW > last));
@@ -74,11 +75,12 @@ impl VolumeController {
         Ok(salvaged)
     }
 
-    /// Failed replicas with data on a disk that can be used, and when they failed.
-    fn usable_failed_replicas(&self, picture: &Picture) -> Result<Vec<(String, Timestamp)>> {
+    /// Failed replicas, with data unless those without will do too, on a disk that can be used; and when they failed.
+    fn usable_failed_replicas(&self, picture: &Picture, empty_too: bool) -> Result<Vec<(String, Timestamp)>> {
         let mut usable = Vec::new();
         for (replica_name, replica) in &picture.replicas {
-            if replica.spec.healthy_at.is_empty() || !self.is_disk_usable(replica) {
+            let will_do = empty_too || !replica.spec.healthy_at.is_empty();
+            if !will_do || !self.is_disk_usable(replica) {
                 continue;
             }
             match clock::parse(&replica.spec.failed_at) {
