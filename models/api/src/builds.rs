@@ -40,6 +40,10 @@ pub enum BuildError {
     ForeignDefect(Defect, Component),
 }
 
+/// What a container image's tag may have.
+const LONGEST_TAG: usize = 128;
+/// What stands before defects that are written as bits.
+const BITS: char = 'x';
 const CURED: &str = "-cured.";
 const ADDED: &str = "-defect.";
 
@@ -91,17 +95,24 @@ impl<R: ReleaseLine> Build<R> {
 
     /// The tag of its container images: `v1.8.1`, `v1.8.1-cured.10740`, `v1.9.2-defect.10057_wait.9530`.
     ///
-    /// A tag holds letters, digits, `_`, `.` and `-`, so the `/` of an id is written `_`; no id has one of its own.
+    /// A tag holds letters, digits, `_`, `.` and `-`, so the `/` of an id is written `_`; no id has one of its own. Where the ids take more room than
+    /// a tag has, they are written as bits: `v1.9.2-cured.x1f3a`.
     pub fn image_tag(&self) -> String {
-        let mut tag = self.release.to_string();
-        for (marker, defects) in [(CURED, &self.cured), (ADDED, &self.added)] {
-            if !defects.is_empty() {
-                let ids: Vec<_> = defects.iter().map(|defect| defect.id().replace('/', "_")).collect();
+        let tag = |ids: fn(&BTreeSet<Defect>) -> String| {
+            let mut tag = self.release.to_string();
+            for (marker, defects) in
+                [(CURED, &self.cured), (ADDED, &self.added)].iter().filter(|(_, all)| !all.is_empty())
+            {
                 tag += marker;
-                tag += &ids.join(".");
+                tag += &ids(defects);
             }
-        }
-        tag
+            tag
+        };
+        let readable = tag(|defects| {
+            let ids: Vec<_> = defects.iter().map(|defect| defect.id().replace('/', "_")).collect();
+            ids.join(".")
+        });
+        if readable.len() <= LONGEST_TAG { readable } else { tag(bits) }
     }
 
     /// Reads a tag that [`Build::image_tag`] wrote.
@@ -112,7 +123,21 @@ impl<R: ReleaseLine> Build<R> {
     }
 }
 
+/// Defects as bits, by their places in the table.
+fn bits(defects: &BTreeSet<Defect>) -> String {
+    let bit = |(place, defect)| u64::from(defects.contains(&defect)) << place;
+    format!("{BITS}{:x}", Defect::all().enumerate().map(bit).fold(0, std::ops::BitOr::bitor))
+}
+
 fn parse_ids(ids: Option<&str>) -> Result<Vec<Defect>, UnknownDefect> {
+    let bits = ids.and_then(|ids| u64::from_str_radix(ids.strip_prefix(BITS)?, 16).ok());
+    if let Some(bits) = bits {
+        return Ok(Defect::all()
+            .enumerate()
+            .filter(|(place, _)| bits >> place & 1 == 1)
+            .map(|(_, defect)| defect)
+            .collect());
+    }
     ids.into_iter().flat_map(|ids| ids.split('.')).map(|id| id.replace('_', "/").parse()).collect()
 }
 

@@ -44,7 +44,7 @@ impl Oracle for GoodReplicasAgree {
             let volume = text("volumeName").to_owned();
             match first_of.get(&volume) {
                 None => drop(first_of.insert(volume, (replica.name().to_owned(), content))),
-                Some((other, same)) if *same == content => drop(other),
+                Some((_, same)) if *same == content => {}
                 Some((other, others)) => {
                     let differs = |page: &&u64| others.get(page) != content.get(page);
                     let page = others.keys().chain(content.keys()).filter(differs).min().copied().unwrap_or(0);

@@ -4,15 +4,13 @@
 pub type Known<'a> = (&'a str, &'a str);
 
 /// Settings that no manager of ours makes.
-pub const SETTINGS_NOT_MADE: [&str; 56] = [
+pub const SETTINGS_NOT_MADE: [&str; 53] = [
     "allow-collecting-longhorn-usage-metrics",
     "allow-empty-disk-selector-volume",
     "allow-empty-node-selector-volume",
     "allow-recurring-job-while-volume-detached",
     "allow-volume-creation-with-degraded-availability",
     "auto-cleanup-recurring-job-backup-snapshot",
-    "auto-cleanup-snapshot-after-on-demand-backup-completed",
-    "auto-cleanup-system-generated-snapshot",
     "auto-delete-pod-when-volume-detached-unexpectedly",
     "auto-salvage",
     "backing-image-cleanup-wait-interval",
@@ -24,7 +22,6 @@ pub const SETTINGS_NOT_MADE: [&str; 56] = [
     "default-replica-count",
     "deleting-confirmation-flag",
     "detach-manually-attached-volumes-when-cordoned",
-    "disable-snapshot-purge",
     "engine-replica-timeout",
     "fast-replica-rebuild-enabled",
     "freeze-filesystem-for-snapshot",
@@ -189,6 +186,11 @@ pub const RACES: &[(&str, &str, &str)] = &[
         "volume",
         "order: ours Replica update/status {status.conditions status.conditions[FilesystemReadOnly] status.conditions[InstanceCreation] status.currentState} before Volume update/status {status.conditions status.conditions[Scheduled] ",
         NEW_REPLICA,
+    ),
+    (
+        "volume",
+        "order: ours Engine update gone {metadata.finalizers} before VolumeAttachment delete {",
+        "the volume's controller deletes one after the other; whether the engine's controller drops its finalizer before the second deletion is a matter of milliseconds",
     ),
     (
         "backup5",
