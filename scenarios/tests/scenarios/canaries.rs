@@ -18,6 +18,7 @@ use corral_scenarios::oracles::{
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
+use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
     Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Replica, Setting, SystemBackup, crds,
 };
@@ -243,6 +244,7 @@ async fn make_replicas(stage: &Stage, client: &Client, heads: [&str; 2]) {
         let spec = &mut replica.spec;
         (spec.volume_name, spec.node_id, spec.disk_path) = ("vol-1".into(), "n1".into(), "/data/".into());
         (spec.data_directory_name, spec.healthy_at) = (name.into(), "2026-01-01T00:00:00Z".into());
+        spec.data_engine = DataEngine::V1;
         replicas.create(&replica).await.unwrap();
     }
     // A run's end does not wait for who holds it: oracles look after that.

@@ -1,4 +1,4 @@
-//! The chain of each recorded race, as `corral explain` prints it. A change of it is read like a change of code: it says what came about otherwise.
+//! The chain of each race that an issue records, as `corral explain` prints it. A change of it is read like a change of code: it says what came about otherwise.
 
 use corral_explore::{USUAL_LINES, explain_seed_file};
 use corral_scenarios::catalogue;

@@ -108,7 +108,10 @@ fn reproduction(test: &str, seed: &str, command: &str) -> String {
     )
 }
 
-/// The recorded races, by name.
+/// A store that is polled every five seconds: a quarter of a minute in a development build.
+const SLOW: &str = "12542-last-backup-never-known";
+
+/// The races that issues record, by name. What was found here is replayed by the command alone, in a release build, and the slow one too.
 fn seed_files() -> Vec<(PathBuf, SeedFile)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds");
     let entries = std::fs::read_dir(folder).expect("a checkout has seeds").flatten().map(|entry| entry.path());
@@ -116,7 +119,9 @@ fn seed_files() -> Vec<(PathBuf, SeedFile)> {
     files.sort();
     assert!(!files.is_empty(), "no seed file");
     let load = |path: &PathBuf| SeedFile::load(path, catalogue()).unwrap_or_else(|error| panic!("{error}"));
-    files.into_iter().map(|path| (path.clone(), load(&path))).collect()
+    files.retain(|path| path.file_stem().is_some_and(|name| name != SLOW));
+    let files = files.into_iter().map(|path| (path.clone(), load(&path)));
+    files.filter(|(_, file)| !file.issue.is_empty()).collect()
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Work on several cores of this process, for runs that nobody expects to go wrong in a new way.
+//! Work on several cores of this process, for runs of which none should hang or die.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,11 +8,11 @@ pub fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Option<R>>> = Mutex::new(items.iter().map(|_| None).collect());
     let take = || {
-        while let Some((index, item)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?)))
-        {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(item) = items.get(index) else { return };
             let result = work(item);
-            results.lock().expect("a thread that panics ends the others too")[index] = Some(result);
+            results.lock().expect("the scope ends with any thread's panic")[index] = Some(result);
         }
     };
     std::thread::scope(|scope| (0..threads.max(1)).for_each(|_| drop(scope.spawn(take))));

@@ -113,9 +113,9 @@ impl SystemBackupController {
         let scope = format!("longhorn-system-backup {} upload", name(&backup.metadata));
         host::spawn(corral_kube_client::reads::scope(scope, async move {
             let before = of.status.clone();
-            // It was in the container that is gone.
-            let is_lost = host::fs::metadata(&archive_path(name(&of.metadata))).await.is_err();
-            if is_lost && !this.manager.datastore.build.has(Defect::FoundLostArchive) {
+            // Upstream does not look whether it was in a container that is gone (c13).
+            let looks = !this.manager.datastore.build.has(Defect::FoundLostArchive);
+            if looks && host::fs::metadata(&archive_path(name(&of.metadata))).await.is_err() {
                 return this.record(Step::next(SystemBackupState::Generating, STARTED.0, STARTED.1), of, &before).await;
             }
             let step = match this.upload(&of, &client).await {
