@@ -24,3 +24,11 @@ pub use replicas::GoodReplicasAgree;
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
 pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};
+
+use serde_json::Value;
+
+/// The status of a condition.
+fn condition<'a>(status: &'a Value, wanted: &str) -> Option<&'a str> {
+    let conditions = status["conditions"].as_array()?;
+    conditions.iter().find(|condition| condition["type"] == wanted)?["status"].as_str()
+}

@@ -321,10 +321,14 @@ pub const TABLE: &[Record] = &[
         defect: Defect::FoundUnreadEngineImage,
         id: "c6",
         component: Component::Manager,
-        cause: "a starting manager refuses engine images in use whose interface is too old, and takes one that is not deployed yet, whose                 version is 0, for that. If the managers are restarted between the creation of a volume and the image's deployment, none                 starts again, and nobody deploys the image; the one that owns the image is enough, as the others leave it to a manager                 whose pod is there",
+        cause: "a starting manager refuses engine images in use whose interface is too old, and takes one that is not deployed yet, whose \
+                version is 0, for that. If the managers are restarted between the creation of a volume and the image's deployment, none \
+                starts again, and nobody deploys the image; the one that owns the image is enough, as the others leave it to a manager \
+                whose pod is there",
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: pass over images that were never read",
-        remark: "v1.9.2: GetCurrentReferredLonghornEngineImageVersions and checkEngineUpgradePath in upgrade/util/util.go, lines 143 and 288;                  IsNodeDownOrDeletedOrMissingManager in datastore/longhorn.go, line 3051",
+        remark: "v1.9.2: GetCurrentReferredLonghornEngineImageVersions and checkEngineUpgradePath in upgrade/util/util.go, lines 143 and 288; \
+                 IsNodeDownOrDeletedOrMissingManager in datastore/longhorn.go, line 3051",
     },
     Record {
         defect: Defect::FoundFailedList,

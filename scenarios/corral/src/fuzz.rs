@@ -56,6 +56,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     if options.time.is_some_and(|time| time.is_zero()) {
         return Err(Refused::new("--time 0s runs nothing; allowed is more"));
     }
+    let jobs = jobs(options.jobs)?;
     if let Some(out) = &options.out {
         prepare(out)?;
     }
@@ -66,7 +67,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         arm: arm.clone(),
         seeds,
         time: options.time,
-        jobs: jobs(options.jobs)?,
+        jobs,
         limits: Limits::default(),
         worker: worker()?,
     };

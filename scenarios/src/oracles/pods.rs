@@ -7,6 +7,8 @@ use corral_world::{Oracle, Stage};
 use longhorn_api::DEFAULT_NAMESPACE;
 use serde_json::Value;
 
+use super::condition;
+
 /// Every pod of Longhorn's that is to run is ready.
 pub struct SystemPodsAreReady;
 
@@ -40,8 +42,7 @@ pub(super) fn restarts(pod: &Value) -> i64 {
     containers.filter_map(|status| status["restartCount"].as_i64()).sum()
 }
 
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    let ready = conditions.and_then(|all| all.iter().find(|condition| condition["type"] == "Ready"));
-    ready.is_some_and(|condition| condition["status"] == "True")
+/// Whether Kubernetes has found a pod to be ready.
+pub(super) fn is_ready(pod: &Value) -> bool {
+    condition(&pod["status"], "Ready") == Some("True")
 }

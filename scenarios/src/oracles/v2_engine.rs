@@ -10,6 +10,9 @@
 use corral_world::{Oracle, Stage};
 use serde_json::Value;
 
+use super::condition;
+use super::pods::is_ready;
+
 /// Name of the hazard.
 const WAIT_CYCLE: &str = "structural-wait-cycle";
 
@@ -50,12 +53,6 @@ impl Oracle for V2InstanceManagersAreUsable {
     }
 }
 
-/// The status of a condition.
-fn condition<'a>(status: &'a Value, wanted: &str) -> Option<&'a str> {
-    let conditions = status["conditions"].as_array()?;
-    conditions.iter().find(|condition| condition["type"] == wanted)?["status"].as_str()
-}
-
 /// Why no instance manager of the second data engine is usable on a node.
 fn missing_manager(stage: &Stage, node: &str) -> Option<&'static str> {
     let store = stage.cluster().store();
@@ -71,9 +68,8 @@ fn missing_manager(stage: &Stage, node: &str) -> Option<&'static str> {
         return Some("it does not run");
     }
     let pod = store.objects("pods").find(|pod| pod.name() == manager.name());
-    let is_ready =
-        pod.is_some_and(|pod| !pod.is_deleting() && condition(&pod.value["status"], "Ready") == Some("True"));
-    (!is_ready).then_some("its pod is not ready")
+    let usable = pod.is_some_and(|pod| !pod.is_deleting() && is_ready(&pod.value));
+    (!usable).then_some("its pod is not ready")
 }
 
 fn report_wait_cycles(stage: &Stage) {

@@ -15,7 +15,7 @@ use corral_scenarios::oracles::{
     NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver,
     RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady, UpgradesEnd, V2InstanceManagersAreUsable,
 };
-use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, run};
+use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, Violation, run};
 use longhorn_api::kinds::condition::ConditionStatus;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
 use longhorn_api::kinds::volume::DataEngine;
@@ -68,12 +68,15 @@ impl Scenario for Canary {
     }
 }
 
-/// The signatures of what the oracle found.
+fn violations(oracle: fn() -> Box<dyn Oracle>, play: fn(Arc<Stage>, Client) -> Play) -> Vec<Violation> {
+    run(Arc::new(Canary { oracle, play }), &Arm::default(), 1, None, RunOptions::default()).unwrap().violations
+}
+
+/// The signatures of what the oracle found, where nothing else is found.
 fn found(oracle: fn() -> Box<dyn Oracle>, play: fn(Arc<Stage>, Client) -> Play) -> Vec<String> {
-    let verdict = run(Arc::new(Canary { oracle, play }), &Arm::default(), 1, None, RunOptions::default()).unwrap();
-    let name = oracle().name();
-    assert!(verdict.violations.iter().all(|violation| violation.oracle == name), "{:?}", verdict.violations);
-    verdict.violations.into_iter().map(|violation| violation.signature).collect()
+    let (name, found) = (oracle().name(), violations(oracle, play));
+    assert!(found.iter().all(|violation| violation.oracle == name), "{found:?}");
+    found.into_iter().map(|violation| violation.signature).collect()
 }
 
 fn nothing(_stage: Arc<Stage>, _client: Client) -> Play {
@@ -279,17 +282,7 @@ fn a_pod_that_never_becomes_ready_is_found() {
     assert_eq!(waiting, ["a pod of longhorn-manager is not ready"]);
 }
 
-/// What is found with somebody who writes so many objects, one in half a minute.
-fn found_while_writing(count: u32) -> Vec<(String, String)> {
-    let play: fn(Arc<Stage>, Client) -> Play = match count {
-        3 => |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, 3))) }),
-        _ => |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, u32::MAX))) }),
-    };
-    let canary = Canary { oracle: || Box::new(SystemPodsAreReady), play };
-    let verdict = run(Arc::new(canary), &Arm::default(), 1, None, RunOptions::default()).unwrap();
-    verdict.violations.into_iter().map(|violation| (violation.oracle, violation.signature)).collect()
-}
-
+/// Writes so many objects, one in half a minute.
 async fn write_nodes(client: Client, count: u32) {
     for number in 0..count {
         let mut node = Node::default();
@@ -301,20 +294,19 @@ async fn write_nodes(client: Client, count: u32) {
 
 #[test]
 fn a_cluster_that_does_not_come_to_rest_is_found() {
-    assert!(found_while_writing(3).is_empty());
-    assert_eq!(
-        found_while_writing(u32::MAX),
-        [(RESTLESS.to_owned(), "Node is written by canary without end".to_owned())]
-    );
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(SystemPodsAreReady);
+    let rests = violations(oracle, |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, 3))) }));
+    assert!(rests.is_empty(), "{rests:?}");
+    let restless =
+        violations(oracle, |_stage, client| Box::pin(async move { drop(host::spawn(write_nodes(client, u32::MAX))) }));
+    let restless: Vec<_> = restless.iter().map(|one| (one.oracle.as_str(), one.signature.as_str())).collect();
+    assert_eq!(restless, [(RESTLESS, "Node is written by canary without end")]);
 }
 
 #[test]
 fn a_panic_is_damage() {
-    let violations = |play: fn(Arc<Stage>, Client) -> Play| {
-        let canary = Canary { oracle: || Box::new(NothingIsDeletingForEver), play };
-        run(Arc::new(canary), &Arm::default(), 1, None, RunOptions::default()).unwrap().violations
-    };
-    let found = violations(|_stage, _client| {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(NothingIsDeletingForEver);
+    let found = violations(oracle, |_stage, _client| {
         Box::pin(async {
             let task = host::spawn(async { panic!("a canary's") });
             let _ = task.await;

@@ -121,7 +121,7 @@ impl SystemBackupController {
             remove_local_files(name(&backup.metadata)).await;
             return (None, self.manager.datastore.system_backups.remove_finalizer(backup.clone()).await);
         }
-        if matches!(state, SystemBackupState::Ready | SystemBackupState::Error) {
+        if is_over(&state) {
             remove_local_files(name(&backup.metadata)).await;
             return (None, Ok(()));
         }
