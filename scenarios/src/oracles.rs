@@ -5,9 +5,11 @@
 mod backups;
 mod clients;
 mod deletion;
+mod hazards;
 mod operations;
 mod pods;
 mod replicas;
+mod roles;
 mod upgrade;
 mod v2_engine;
 mod volumes;
@@ -17,10 +19,12 @@ pub use backups::{
 };
 pub use clients::{ClientMeetsNoUnexpectedError, ClientsAreServed};
 pub use deletion::NothingIsDeletingForEver;
+pub use hazards::{AbsenceIsProved, OutcomesAreStored};
 pub use operations::{BackingImageBackupsEnd, CompletedBackupsAreComplete, SystemBackupsEnd};
 pub(crate) use operations::{backed_up_image, image_in_store};
 pub use pods::SystemPodsAreReady;
-pub use replicas::GoodReplicasAgree;
+pub use replicas::{GoodReplicasAgree, PromotedReplicasAreWhole};
+pub use roles::OneObjectPerRole;
 pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
 pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};

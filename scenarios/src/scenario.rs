@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use corral_world::{Arm, Ground, Oracle, Parameter, Plan, Play, Probe, Scenario, Stage};
 
-use crate::oracles::{ClientsAreServed, GoodReplicasAgree, NothingIsDeletingForEver, SystemPodsAreReady};
+use crate::oracles::{
+    AbsenceIsProved, ClientsAreServed, GoodReplicasAgree, NothingIsDeletingForEver, OneObjectPerRole,
+    OutcomesAreStored, PromotedReplicasAreWhole, SystemPodsAreReady,
+};
 use crate::steps::{self, Action};
 use crate::tables::ClusterTable;
 use crate::{ground, user};
@@ -85,6 +88,10 @@ impl Scenario for LonghornScenario {
             Box::new(NothingIsDeletingForEver),
             Box::new(SystemPodsAreReady),
             Box::new(GoodReplicasAgree),
+            Box::<PromotedReplicasAreWhole>::default(),
+            Box::new(OneObjectPerRole),
+            Box::<AbsenceIsProved>::default(),
+            Box::<OutcomesAreStored>::default(),
         ]);
         oracles
     }

@@ -16,7 +16,7 @@ use crate::clients::pod::MACHINE;
 use crate::oracles::V2InstanceManagersAreUsable;
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, flag, length};
+use crate::tables::{self, API_PERCENT, ClusterTable, NETWORK_PERCENT, RESYNC, flag, length};
 
 /// The scenario.
 pub fn scenario() -> LonghornScenario {
@@ -66,6 +66,7 @@ const PARAMETERS: &[Parameter] = &[
     Parameter { key: "pause", default: "5s to 90s", about: "how long the second data engine stays off", in_plan: true },
     NETWORK_PERCENT,
     API_PERCENT,
+    RESYNC,
 ];
 
 fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {

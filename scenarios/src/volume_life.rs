@@ -16,7 +16,7 @@ use crate::oracles::{
 };
 use crate::scenario::LonghornScenario;
 use crate::steps::{Action, Engine};
-use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, MACHINES, NETWORK_PERCENT, number};
+use crate::tables::{self, API_PERCENT, ClusterTable, FAULTS, LOCK_WAIT, MACHINES, NETWORK_PERCENT, RESYNC, number};
 
 /// How long the volumes are used while faults strike; all of these end in it.
 const USE: Duration = Duration::from_secs(300);
@@ -59,6 +59,8 @@ const PARAMETERS: &[Parameter] = &[
     NETWORK_PERCENT,
     API_PERCENT,
     FAULTS,
+    LOCK_WAIT,
+    RESYNC,
 ];
 
 fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {

@@ -368,12 +368,12 @@ pub const TABLE: &[Record] = &[
         defect: Defect::FoundLostSyncRequest,
         id: "c10",
         component: Component::Manager,
-        cause: "a completed backup asks for a synchronisation of its volume once: an API error is logged, a conflict is passed over; and a clock that \
-                was set back makes a request that is older than the last synchronisation. Without the next poll the volume never knows its last \
-                backup, a system backup waits for that a day",
+        cause: "a completed backup, and the deletion of the last one, ask for a synchronisation of their volume once: an API error is logged, a \
+                conflict is passed over; and a clock that was set back makes a request that is older than the last synchronisation. Without the \
+                next poll the volume never knows its last backup, a system backup waits for that a day",
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: ask until it is written, for a time after the last synchronisation",
-        remark: "v1.9.2: backup_controller.go, lines 953 and 963; the gate in backup_volume_controller.go, line 264; sibling S-3",
+        remark: "v1.9.2: backup_controller.go, lines 347, 953 and 963; the gate in backup_volume_controller.go, line 264; sibling S-3",
     },
     Record {
         defect: Defect::FoundBegunImageBackup,

@@ -6,6 +6,7 @@ mod cluster;
 mod memory;
 mod network;
 mod scenario;
+mod volume;
 
 use std::path::Path;
 use std::process::Command;
@@ -84,9 +85,14 @@ const LINES: &[Line] = &[
     ("deadlines", network::deadlines),
     ("api", cluster::api),
     ("idle", cluster::idle),
+    ("io", volume::accesses),
+    ("attached", cluster::attached),
+    ("set-up", cluster::set_up),
     ("runs", memory::runs),
     ("replay", scenario::replay),
     ("backup-cleanup", scenario::backup_cleanup),
+    ("system-backup", scenario::system_backup),
+    ("volume-life", scenario::volume_life),
 ];
 
 /// Measures and prints a table.

@@ -21,6 +21,9 @@ use clap::Parser;
 use arguments::{Command, Corral};
 use failure::Status;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let corral = match Corral::try_parse() {
         Ok(corral) => corral,

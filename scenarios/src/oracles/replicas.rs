@@ -4,7 +4,10 @@
 //! **Bound**: the settle phase: no client writes any more, rebuilds have ended.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use corral_apiserver::Object;
+use corral_core::journal::{Event, Record, content_hash};
 use corral_disk::Disk;
 use corral_world::{Oracle, Stage};
 use serde_json::Value;
@@ -31,9 +34,8 @@ impl Oracle for GoodReplicasAgree {
             if text("healthyAt").is_empty() || !text("failedAt").is_empty() || text("dataEngine") == "v2" {
                 continue;
             }
-            let Some(disk) = Disk::find(stage.world(), &format!("{}:/", text("nodeID"))) else { continue };
-            let folder = format!("{}/replicas/{}", text("diskPath").trim_end_matches('/'), text("dataDirectoryName"));
-            let content = match read(&disk, &folder) {
+            let Some((disk, folder)) = folder_of(stage, &replica) else { continue };
+            let content = match chain(&disk, &folder).and_then(|chain| read(&disk, &folder, &chain)) {
                 Ok(content) => content,
                 Err(why) => {
                     let detail = format!("replica {} of volume {}: {why}", replica.name(), text("volumeName"));
@@ -44,10 +46,8 @@ impl Oracle for GoodReplicasAgree {
             let volume = text("volumeName").to_owned();
             match first_of.get(&volume) {
                 None => drop(first_of.insert(volume, (replica.name().to_owned(), content))),
-                Some((_, same)) if *same == content => {}
                 Some((other, others)) => {
-                    let differs = |page: &&u64| others.get(page) != content.get(page);
-                    let page = others.keys().chain(content.keys()).filter(differs).min().copied().unwrap_or(0);
+                    let Some(page) = first_difference(others, &content) else { continue };
                     let names = format!("replicas {other} and {} of volume {volume}", replica.name());
                     let detail = format!("{names} differ, first in the page at {page}");
                     stage.violation_as(self.name(), "good replicas of a volume differ", &detail);
@@ -57,33 +57,132 @@ impl Oracle for GoodReplicasAgree {
     }
 }
 
-/// Pages with anything in them, by where they begin.
-type Content = BTreeMap<u64, Vec<u8>>;
+/// A replica that was rebuilt is taken for a good one only when it has everything.
+///
+/// **Damage**: a replica that lacks data answers reads, and is what later rebuilds copy from. **Promise**: WO becomes RW only if the content equals
+/// the source's (safety statement S3). **Bound**: none. What is written at that instant is in the heads, which are left to [`GoodReplicasAgree`];
+/// what is compared is the newest snapshot that both have, and never changes.
+#[derive(Default)]
+pub struct PromotedReplicasAreWhole {
+    /// The modes that engines were last seen to have their replicas in.
+    modes: Mutex<BTreeMap<String, Modes>>,
+}
 
-/// What a replica's chain of disks holds, the backing file below it aside.
-fn read(disk: &Disk, folder: &str) -> Result<Content, String> {
+impl Oracle for PromotedReplicasAreWhole {
+    fn name(&self) -> &'static str {
+        "promoted-replicas-are-whole"
+    }
+
+    fn observe(&self, stage: &Stage, record: &Record<'_>) {
+        let Event::ApiWrite { kind, namespace, name, .. } = &record.event else { return };
+        if kind != "Engine" {
+            return;
+        }
+        let Some(engine) = stage.cluster().store().object("engines.longhorn.io", namespace, name) else { return };
+        let now = modes_of(&engine);
+        let mut modes = self.modes.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = modes.insert(name.to_string(), now.clone()).unwrap_or_default();
+        // What is reported is observed too.
+        drop(modes);
+        let were = |wanted: &'static str| {
+            let before = &before;
+            let is_good = now.iter().filter(|(_, mode)| *mode == "RW").map(|(replica, _)| replica);
+            is_good.filter(move |replica| before.get(*replica).is_some_and(|mode| mode == wanted))
+        };
+        for promoted in were("WO") {
+            // One of those that it was copied from.
+            let differ = were("RW").next().and_then(|source| snapshots_differ(stage, promoted, source));
+            if let Some(detail) = differ {
+                let detail = format!("engine {name} promoted replica {promoted}: {detail}");
+                stage.violation_as(self.name(), "a replica is promoted without all that the others have", &detail);
+            }
+        }
+    }
+}
+
+/// How two replicas differ at the newest snapshot that both have and that nobody removes, if they do.
+fn snapshots_differ(stage: &Stage, one: &str, other: &str) -> Option<String> {
+    let store = stage.cluster().store();
+    let find = |name: &str| {
+        let replica = store.objects("replicas.longhorn.io").find(|replica| replica.name() == name)?;
+        folder_of(stage, &replica)
+    };
+    let ((disk, folder), (other_disk, other_folder)) = (find(one)?, find(other)?);
+    let (chain, other_chain) = (chain(&disk, &folder).ok()?, self::chain(&other_disk, &other_folder).ok()?);
+    let is_kept = |layer: &&Layer| !layer.removed && layer.name.starts_with("volume-snap-");
+    let newest =
+        chain.iter().filter(is_kept).find(|layer| other_chain.iter().filter(is_kept).any(|one| one == *layer))?;
+    let below = |chain: &[Layer]| chain.iter().skip_while(|layer| *layer != newest).cloned().collect::<Vec<_>>();
+    let content = read(&disk, &folder, &below(&chain)).ok()?;
+    let others = read(&other_disk, &other_folder, &below(&other_chain)).ok()?;
+    let page = first_difference(&content, &others)?;
+    Some(format!("at {} it differs from {other}, first in the page at {page}", newest.name))
+}
+
+type Modes = BTreeMap<String, String>;
+
+/// The modes that an engine has its replicas in, by their names.
+fn modes_of(engine: &Object) -> Modes {
+    let modes = engine.value["status"]["replicaModeMap"].as_object().into_iter().flatten();
+    modes.map(|(replica, mode)| (replica.clone(), mode.as_str().unwrap_or_default().to_owned())).collect()
+}
+
+/// Where a replica's files are; none if its machine has no such disk.
+fn folder_of(stage: &Stage, replica: &Object) -> Option<(Arc<Disk>, String)> {
+    let text = |key: &str| replica.value["spec"][key].as_str().unwrap_or_default();
+    let disk = Disk::find(stage.world(), &format!("{}:/", text("nodeID")))?;
+    let folder = format!("{}/replicas/{}", text("diskPath").trim_end_matches('/'), text("dataDirectoryName"));
+    Some((disk, folder))
+}
+
+/// A disk of a replica's chain: its head, or a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Layer {
+    name: String,
+    removed: bool,
+}
+
+/// A replica's chain, the head first.
+fn chain(disk: &Disk, folder: &str) -> Result<Vec<Layer>, String> {
     let json = |name: &str| {
         let path = format!("{folder}/{name}");
         let text = disk.contents(&path).map_err(|error| format!("{path}: {error}"))?;
         serde_json::from_slice::<Value>(&text).map_err(|error| format!("{path}: {error}"))
     };
-    let mut chain = vec![json("volume.meta")?["Head"].as_str().unwrap_or_default().to_owned()];
-    while let Some(above) = chain.last().filter(|above| !above.is_empty()) {
-        let parent = json(&format!("{above}.meta"))?["Parent"].as_str().unwrap_or_default().to_owned();
-        chain.push(parent);
+    let mut chain = Vec::new();
+    let mut next = json("volume.meta")?["Head"].as_str().unwrap_or_default().to_owned();
+    while !next.is_empty() {
+        let meta = json(&format!("{next}.meta"))?;
+        let parent = meta["Parent"].as_str().unwrap_or_default().to_owned();
+        chain.push(Layer { name: std::mem::replace(&mut next, parent), removed: meta["Removed"] == true });
         if chain.len() > LONGEST_CHAIN {
             return Err(format!("{folder}: its disks have no end"));
         }
     }
-    let mut content = Content::new();
-    for name in chain.iter().rev().filter(|name| !name.is_empty()) {
-        let path = format!("{folder}/{name}");
-        for (offset, data) in disk.data(&path).map_err(|error| format!("{path}: {error}"))? {
-            for (number, page) in data.chunks(PAGE).enumerate() {
-                content.insert(offset + (number * PAGE) as u64, page.to_vec());
-            }
-        }
+    Ok(chain)
+}
+
+/// Hashes of a volume's pages; 0 for one of zeros, and those after the last are zeros too.
+type Content = Vec<u64>;
+
+/// What a replica's disks hold, the first on top, the backing file below them aside.
+fn read(disk: &Disk, folder: &str, chain: &[Layer]) -> Result<Content, String> {
+    let mut pages: Vec<Option<u64>> = Vec::new();
+    for layer in chain {
+        let path = format!("{folder}/{}", layer.name);
+        let visited = disk.visit_pages(&path, |offset, page| {
+            let number = offset as usize / PAGE;
+            pages.resize(pages.len().max(number + 1), None);
+            pages[number].get_or_insert_with(|| page.map_or(0, |bytes| content_hash(bytes)));
+        });
+        visited.map_err(|error| format!("{path}: {error}"))?;
     }
-    content.retain(|_, page| page.iter().any(|byte| *byte != 0));
-    Ok(content)
+    Ok(pages.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// Where the first page begins in which two contents differ.
+fn first_difference(one: &Content, other: &Content) -> Option<usize> {
+    let page = |content: &Content, number: usize| content.get(number).copied().unwrap_or_default();
+    let number = (0..one.len().max(other.len())).find(|number| page(one, *number) != page(other, *number))?;
+    Some(number * PAGE)
 }

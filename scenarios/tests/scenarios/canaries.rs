@@ -5,22 +5,24 @@ use std::sync::Arc;
 use corral_cluster::ClusterSpec;
 use corral_core::journal::Event;
 use corral_disk::{Disk, DiskOptions};
-use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
+use corral_kube_client::{Api, Client, ClientOptions, DeleteParams, reads};
 use corral_object_store::BucketStore;
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
 use corral_scenarios::oracles::{
-    BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
+    AbsenceIsProved, BackingImageBackupsEnd, BackupsBelongToATarget, ClientMeetsNoUnexpectedError, ClientsAreServed,
     CompletedBackupsAreComplete, CompletedBackupsHaveTheirBlocks, GoodReplicasAgree,
-    NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver,
-    RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady, UpgradesEnd, V2InstanceManagersAreUsable,
+    NoBackupOutlivesItsVolumeAndRemote, NoRemoteBackupIsDeletedOnAbsence, NothingIsDeletingForEver, OneObjectPerRole,
+    OutcomesAreStored, PromotedReplicasAreWhole, RestoredVolumesHoldTheirData, SystemBackupsEnd, SystemPodsAreReady,
+    UpgradesEnd, V2InstanceManagersAreUsable,
 };
 use corral_world::{Arm, Ground, OWN_FAULT, Oracle, Plan, Play, RESTLESS, RunOptions, Scenario, Stage, Violation, run};
 use longhorn_api::kinds::condition::ConditionStatus;
+use longhorn_api::kinds::engine::ReplicaMode;
 use longhorn_api::kinds::node::{DiskSpec, DiskType};
 use longhorn_api::kinds::volume::DataEngine;
 use longhorn_api::{
-    Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Node, Release, Replica, Setting, SystemBackup, crds,
+    Backup, BackupBackingImage, Build, DEFAULT_NAMESPACE, Engine, Node, Release, Replica, Setting, SystemBackup, crds,
 };
 use serde_json::json;
 
@@ -225,19 +227,19 @@ fn a_completed_backup_without_its_blocks_is_found() {
     assert!(with.is_empty(), "{with:?}");
 }
 
-/// Two good replicas of a volume on one machine, whose heads hold these.
-async fn make_replicas(stage: &Stage, client: &Client, heads: [&str; 2]) {
+/// Two good replicas of a volume on one machine, whose snapshots and heads hold these.
+async fn make_replicas(stage: &Stage, client: &Client, snapshots: [&str; 2], heads: [&str; 2]) {
     let machine = stage.world().add_machine("n1");
     let disk = Disk::create(stage.world(), machine.id, "n1:/", DiskOptions::default());
     let replicas: Api<Replica> = Api::namespaced(client, DEFAULT_NAMESPACE);
-    for (name, head) in ["r-1", "r-2"].into_iter().zip(heads) {
+    for ((name, snapshot), head) in ["r-1", "r-2"].into_iter().zip(snapshots).zip(heads) {
         let folder = format!("/data/replicas/{name}");
         disk.create_directories(&folder).unwrap();
         for (file, content) in [
             ("volume.meta", r#"{"Head":"volume-head-001.img"}"#),
             ("volume-head-001.img.meta", r#"{"Parent":"volume-snap-s.img"}"#),
             ("volume-snap-s.img.meta", r#"{"Parent":""}"#),
-            ("volume-snap-s.img", "below"),
+            ("volume-snap-s.img", snapshot),
             ("volume-head-001.img", head),
         ] {
             disk.put(&format!("{folder}/{file}"), content.as_bytes()).unwrap();
@@ -257,12 +259,135 @@ async fn make_replicas(stage: &Stage, client: &Client, heads: [&str; 2]) {
 #[test]
 fn replicas_that_differ_are_found() {
     let oracle: fn() -> Box<dyn Oracle> = || Box::new(GoodReplicasAgree);
-    let equal =
-        found(oracle, |stage, client| Box::pin(async move { make_replicas(&stage, &client, ["head", "head"]).await }));
+    let equal = found(oracle, |stage, client| {
+        Box::pin(async move { make_replicas(&stage, &client, ["below"; 2], ["head"; 2]).await })
+    });
     assert!(equal.is_empty(), "{equal:?}");
-    let unequal =
-        found(oracle, |stage, client| Box::pin(async move { make_replicas(&stage, &client, ["head", ""]).await }));
+    let unequal = found(oracle, |stage, client| {
+        Box::pin(async move { make_replicas(&stage, &client, ["below"; 2], ["head", ""]).await })
+    });
     assert_eq!(unequal, ["good replicas of a volume differ"]);
+}
+
+/// An engine that takes its second replica for a good one after a rebuild.
+async fn promote(client: &Client) {
+    let engines: Api<Engine> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    let mut engine = make_engine(client, "e-1", true).await;
+    for second in [ReplicaMode::WriteOnly, ReplicaMode::ReadWrite] {
+        let modes = [("r-1", ReplicaMode::ReadWrite), ("r-2", second)];
+        engine.status.replica_mode_map = modes.map(|(name, mode)| (name, mode)).into();
+        engine = engines.update_status(&engine).await.unwrap();
+    }
+}
+
+async fn make_engine(client: &Client, name: &str, active: bool) -> Engine {
+    let mut engine = Engine::default();
+    engine.metadata.name = Some(name.into());
+    (engine.spec.volume_name, engine.spec.active) = ("vol-1".into(), active);
+    engine.spec.data_engine = DataEngine::V1;
+    Api::<Engine>::namespaced(client, DEFAULT_NAMESPACE).create(&engine).await.unwrap()
+}
+
+#[test]
+fn a_replica_that_is_promoted_too_early_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::<PromotedReplicasAreWhole>::default();
+    // What is in the head alone may be on its way.
+    let whole = found(oracle, |stage, client| {
+        Box::pin(async move {
+            make_replicas(&stage, &client, ["below"; 2], ["head", ""]).await;
+            promote(&client).await;
+        })
+    });
+    assert!(whole.is_empty(), "{whole:?}");
+    let early = found(oracle, |stage, client| {
+        Box::pin(async move {
+            make_replicas(&stage, &client, ["below", ""], ["head"; 2]).await;
+            promote(&client).await;
+        })
+    });
+    assert_eq!(early, ["a replica is promoted without all that the others have"]);
+}
+
+#[test]
+fn a_second_engine_of_a_volume_is_found() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(OneObjectPerRole);
+    let of_a_migration = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_engine(&client, "e-1", true).await;
+            make_engine(&client, "e-2", false).await;
+        })
+    });
+    assert!(of_a_migration.is_empty(), "{of_a_migration:?}");
+    let two = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_engine(&client, "e-1", true).await;
+            make_engine(&client, "e-2", true).await;
+        })
+    });
+    assert_eq!(two, ["more than one Engine for one volume"]);
+}
+
+/// How often each hazard was seen.
+fn hazards(oracle: fn() -> Box<dyn Oracle>, play: fn(Arc<Stage>, Client) -> Play) -> Vec<(String, u64)> {
+    let canary = Arc::new(Canary { oracle, play });
+    let hazards = run(canary, &Arm::default(), 1, None, RunOptions::default()).unwrap().hazards;
+    hazards.into_iter().collect()
+}
+
+/// A synchronisation lists the backups of a volume, in so many seconds, and forgets one that it did not see.
+async fn synchronise(client: &Client, listing: u64) {
+    let backups: Api<Backup> = Api::namespaced(client, DEFAULT_NAMESPACE);
+    reads::scope("longhorn-backup-volume vol-1-01234567", async {
+        let taken = reads::take();
+        let method = "exec longhorn backup ls --volume vol-1";
+        reads::record_call(&taken, method, "s3://", "ok", std::time::Duration::from_secs(listing));
+        backups.delete("backup-0123456789abcdef", &DeleteParams::default()).await.unwrap();
+    })
+    .await;
+}
+
+#[test]
+fn a_deletion_on_the_ground_of_an_older_listing_is_a_hazard() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::<AbsenceIsProved>::default();
+    let proved = hazards(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed", "").await;
+            host::time::sleep(std::time::Duration::from_secs(5)).await;
+            synchronise(&client, 1).await;
+        })
+    });
+    assert!(proved.is_empty(), "{proved:?}");
+    let old = hazards(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed", "").await;
+            synchronise(&client, 1).await;
+        })
+    });
+    assert_eq!(old, [("absence-not-proved".to_owned(), 1)]);
+}
+
+/// A reconcile deletes something remote and stores that its backup failed, with or without a conflict.
+async fn act_and_store(client: &Client, conflict: bool) {
+    let backups = make_backup(client, "Completed", "").await;
+    reads::scope("longhorn-backup backup-0123456789abcdef", async {
+        let mut backup = backups.get("backup-0123456789abcdef").await.unwrap();
+        reads::record_call(&reads::take(), "exec longhorn backup rm", "s3://", "ok", std::time::Duration::ZERO);
+        if conflict {
+            backup.metadata.resource_version = Some("1".to_owned());
+        }
+        backup.status.state = "Error".into();
+        assert_eq!(backups.update_status(&backup).await.is_err(), conflict);
+    })
+    .await;
+}
+
+#[test]
+fn an_outcome_that_could_not_be_stored_is_a_hazard() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::<OutcomesAreStored>::default();
+    let stored = hazards(oracle, |_stage, client| Box::pin(async move { act_and_store(&client, false).await }));
+    assert!(stored.is_empty(), "{stored:?}");
+    let lost = hazards(oracle, |_stage, client| Box::pin(async move { act_and_store(&client, true).await }));
+    assert_eq!(lost, [("acted-before-stored".to_owned(), 1)]);
 }
 
 #[test]

@@ -64,6 +64,11 @@ impl Block {
         part
     }
 
+    /// The content; none if it is zeros.
+    pub(crate) fn content(&self) -> Option<&[u8; PAGE_BYTES]> {
+        self.0.as_deref().filter(|bytes| !is_zero(*bytes))
+    }
+
     /// Whether it is stored at all.
     #[cfg(test)]
     fn is_stored(&self) -> bool {

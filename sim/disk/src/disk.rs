@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use corral_core::journal::Journal;
 use corral_core::{EventQueue, Machine, MachineId, MachineState, Nanos, ProcessId, World};
 
-use crate::block::PAGE;
+use crate::block::{PAGE, PAGE_BYTES};
 use crate::content::Old;
 use crate::errno::{Errno, Outcome};
 use crate::fault::{Defect, FaultId, FaultKind, FaultRule};
-use crate::file::Extent;
 use crate::inode::{InodeNumber, Kind, Metadata, ROOT};
 use crate::journal::SyncedSize;
 use crate::names::DirEntry;
@@ -262,20 +261,17 @@ impl Disk {
         Ok(content)
     }
 
-    /// The data of a file as processes see it, by where it begins; what is between is holes.
+    /// Shows the data of a file as processes see it, page by page in order: where it begins, and 4096 bytes or nothing for zeros. What is not shown is
+    /// a hole; in the last page the bytes behind the end are zeros.
     ///
     /// # Errors
     /// ENOENT, ENOTDIR, EISDIR, EINVAL.
-    pub fn data(&self, path: &str) -> io::Result<Vec<(u64, Vec<u8>)>> {
+    pub fn visit_pages(&self, path: &str, mut visit: impl FnMut(u64, Option<&[u8; PAGE_BYTES]>)) -> io::Result<()> {
         let path = normal(path)?;
         let state = self.state();
         let data = state.inode(state.lookup(&path)?).as_file()?;
-        let read = |extent: Extent| {
-            let mut content = vec![0; extent.len as usize];
-            data.read(extent.offset, &mut content);
-            (extent.offset, content)
-        };
-        Ok(data.extents(0, u64::MAX).into_iter().map(read).collect())
+        data.pages.iter().for_each(|(number, page)| visit(number * PAGE, page.block.content()));
+        Ok(())
     }
 
     /// What stat would answer.

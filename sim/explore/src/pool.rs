@@ -23,10 +23,6 @@ impl Default for Limits {
     }
 }
 
-/// What a worker's memory is for comes and goes with each run: glibc is to keep it, and more of the small pieces at hand. 8 % less processor time.
-const MALLOC: &str =
-    "glibc.malloc.tcache_count=500:glibc.malloc.trim_threshold=268435456:glibc.malloc.mmap_threshold=33554432";
-
 /// A number of workers that take jobs from one queue.
 pub struct Pool {
     jobs: Option<Sender<Job>>,
@@ -122,7 +118,6 @@ impl Keeper {
     fn start(&self) -> std::io::Result<Worker> {
         let mut process = Command::new(&self.program)
             .args(&self.arguments)
-            .env("GLIBC_TUNABLES", MALLOC)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -104,6 +104,7 @@ pub fn record_call(taken: &Taken, method: &str, peer: &str, outcome: &str, took:
         peer: peer.into(),
         outcome: outcome.into(),
         took_ns: took.as_nanos().try_into().unwrap_or(u64::MAX),
+        within: taken.within().into(),
         reads: taken.for_journal(),
     });
 }

@@ -99,12 +99,15 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> F
     stage.phase("settle");
     settle(&stage).await;
     let judge = || scenario.oracles().iter().for_each(|oracle| oracle.judge(&stage));
-    if stage.has_complaints(judge) {
+    let has_complaints = stage.has_complaints(judge);
+    if has_complaints {
         corral_core::sleep(POLL_TIME).await;
         settle(&stage).await;
     }
     stage.phase("judge");
-    judge();
+    if has_complaints {
+        judge();
+    }
     stage.findings()
 }
 

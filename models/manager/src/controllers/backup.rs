@@ -220,7 +220,7 @@ impl BackupController {
 
     /// Asks for a synchronisation of the backup's volume; of its target if the cluster does not know the volume's backups yet.
     /// Upstream asks once (c10).
-    async fn request_sync_of_volume(&self, place: &Place) {
+    pub(super) async fn request_sync_of_volume(&self, place: &Place) {
         loop {
             let result = self.try_to_request_sync_of_volume(place).await;
             let again = result.is_err() && !self.manager.datastore.build.has(Defect::FoundLostSyncRequest);

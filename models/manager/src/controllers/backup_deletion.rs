@@ -13,7 +13,7 @@ use corral_kube_client::{Api, DeleteParams, DynamicApi, EventType, ResourceDescr
 use host::time::Instant;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::backup::BackupState;
-use longhorn_api::{Backup, BackupTarget, BackupVolume, GROUP, VERSION, settings};
+use longhorn_api::{Backup, BackupTarget, BackupVolume, Defect, GROUP, VERSION, settings};
 
 use super::backup::{BackupController, Place};
 use crate::engine::BackupTargetClient;
@@ -87,7 +87,7 @@ impl BackupController {
         }
         let counts = if datastore.has_many_backup_targets() { living } else { backup_volume.as_deref() };
         if let Some(volume) = counts.filter(|volume| volume.status.last_backup_name == backup_name) {
-            self.request_sync_of_rest(volume).await;
+            self.request_sync_of_rest(volume, &place).await;
         }
         self.end_monitor(&backup_name).await;
         self.waits.forget(&backup_name);
@@ -175,8 +175,11 @@ impl BackupController {
         false
     }
 
-    /// The last backup goes: its volume is to look which one is the last now.
-    async fn request_sync_of_rest(&self, volume: &BackupVolume) {
+    /// The last backup goes: its volume is to look which one is the last now. Upstream asks once (c10).
+    async fn request_sync_of_rest(&self, volume: &BackupVolume, place: &Place) {
+        if !self.manager.datastore.build.has(Defect::FoundLostSyncRequest) {
+            return self.request_sync_of_volume(place).await;
+        }
         let mut volume = volume.clone();
         volume.spec.sync_requested_at = Some(clock::now());
         match self.manager.datastore.backup_volumes.update(&volume).await {

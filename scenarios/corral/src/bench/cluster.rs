@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use corral_apiserver::{HistoryOptions, Options as ServerOptions, Server, Store};
+use corral_core::journal::Event;
 use corral_core::{Options, run};
 use corral_kube_client::{Api, Client, ClientOptions, InformerOptions, SharedInformer, Stop};
 use corral_scenarios::catalogue;
 use corral_scenarios::install::{create, manifest};
-use corral_world::{Arm, RunOptions};
+use corral_world::{Arm, RunOptions, Verdict};
 use host::net::TcpListener;
 use host::time::sleep;
 use longhorn_api::{Build, Release, Volume};
@@ -106,20 +107,66 @@ pub fn api(scale: Scale) -> Vec<Figure> {
 
 /// Three machines with a manager each and nothing to do: informers, leases, probes, heartbeats.
 pub fn idle(scale: Scale) -> Vec<Figure> {
-    let scenario = catalogue().scenario("backup-cleanup").expect("it is there");
-    let idle_for = |seconds: u64| {
-        let set = [("machines", "3"), ("faults", "0"), ("pull", "false"), ("volumes", "1"), ("backups", "1")];
-        let arm = Arm { set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).into(), ..Arm::default() };
-        let mut plan = scenario.expand(1, &arm).expect("a plan of its own");
-        let wait = format!("do = {{ wait = {{ for = \"{seconds}s\" }} }}");
-        plan.steps = vec![toml::from_str(&wait).expect("a step")];
-        let verdict =
-            corral_world::run(scenario.clone(), &arm, 1, Some(plan), RunOptions::default()).expect("it can be");
-        assert!(verdict.passed(), "{:?}", verdict.violations);
-    };
-    let second = each(scale.of(100_000), idle_for);
+    let second = each(scale.of(100_000), |seconds| drop(play(&[wait(seconds)], RunOptions::default())));
     vec![
         Figure::at_least("three machines, three idle managers", 1.0 / second.as_secs_f64(), "simulated s/s", 20_000.0),
         Figure::at_most("resident memory after it", resident_mib(), "MiB", 64.0),
     ]
+}
+
+/// Three volumes of three replicas on the client's machine.
+fn attach(volumes: std::ops::RangeInclusive<u8>) -> Vec<String> {
+    let steps = volumes.flat_map(|volume| {
+        [
+            format!("create-volume = {{ name = \"vol-{volume}\", replicas = 3 }}"),
+            format!("attach-volume = {{ name = \"vol-{volume}\" }}"),
+        ]
+    });
+    steps.collect()
+}
+
+/// The same machines, three attached volumes, each read or written about four times a second.
+pub fn attached(scale: Scale) -> Vec<Figure> {
+    let second = each(scale.of(20_000), |seconds| {
+        let mut steps = attach(1..=3);
+        steps.push(format!("use-volumes = {{ for = \"{seconds}s\" }}"));
+        drop(play(&steps, RunOptions::default()));
+    });
+    let speed = 1.0 / second.as_secs_f64();
+    vec![Figure::at_least("three attached volumes, light I/O", speed, "simulated s/s", 3_000.0)]
+}
+
+/// From empty machines to the first attached volume. What the run does afterwards, until it is judged, is subtracted at the cost of an idle second.
+pub fn set_up(scale: Scale) -> Vec<Figure> {
+    let steps = attach(1..=1);
+    let attached_for = |seconds| drop(play(&[steps.clone(), vec![wait(seconds)]].concat(), RunOptions::default()));
+    let second = each(scale.of(10_000), attached_for).as_secs_f64();
+    let runs = scale.of(20);
+    let times = (0..runs).map(|_| {
+        let verdict = play(&steps, RunOptions { keep_journal: true, ..RunOptions::default() });
+        let journal = verdict.journal.expect("it was asked for");
+        let is_attached =
+            |event: &Event<'_>| matches!(event, Event::Step { what, .. } if *what == "volume vol-1 is attached");
+        let attached = journal.iter().find(|record| is_attached(&record.event)).expect("it was attached").at;
+        verdict.took.as_secs_f64() - verdict.simulated.since(attached).as_secs_f64() * second
+    });
+    let mean = times.sum::<f64>() / runs as f64;
+    vec![Figure::at_most("empty machines to the first attached volume", mean * 1e3, "ms", 100.0)]
+}
+
+fn wait(seconds: u64) -> String {
+    format!("wait = {{ for = \"{seconds}s\" }}")
+}
+
+/// A run of three machines with these steps.
+fn play(steps: &[String], options: RunOptions) -> Verdict {
+    let scenario = catalogue().scenario("volume-life").expect("it is there");
+    let set = [("machines", "3"), ("faults", "0")];
+    let arm = Arm { set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).into(), ..Arm::default() };
+    let mut plan = scenario.expand(1, &arm).expect("a plan of its own");
+    let step = |step: &String| toml::from_str(&format!("do = {{ {step} }}")).expect("a step");
+    plan.steps = steps.iter().map(step).collect();
+    let verdict = corral_world::run(scenario, &arm, 1, Some(plan), options).expect("it can be");
+    assert!(verdict.passed(), "{:?}", verdict.violations);
+    verdict
 }

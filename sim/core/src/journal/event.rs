@@ -189,6 +189,8 @@ pub enum Event<'a> {
         outcome: Text<'a>,
         /// How long it took, in nanoseconds.
         took_ns: u64,
+        /// Why: the reconcile or step this call belongs to.
+        within: Text<'a>,
         /// What the caller had read before.
         reads: Vec<Read<'a>>,
     },
