@@ -140,6 +140,8 @@ pub enum Defect {
     FoundOlderLastBackup,
     /// Replicas that fail before they were seen to be healthy are not salvaged.
     FoundNeverHealthy,
+    /// Two resources that stand for the backup of one image are never cleaned up (c17).
+    FoundTwoImageBackups,
 }
 
 /// The releases with many backup targets.
@@ -435,6 +437,19 @@ pub const TABLE: &[Record] = &[
         affected: Affected::Longhorn(Release::ALL),
         cure: "none upstream: salvage replicas that were never healthy if all are such; they hold nothing to lose",
         remark: "v1.9.2: controller/volume_controller.go, lines 668 to 743, 889 and 1381; users have the log line in longhorn#7507",
+    },
+    Record {
+        defect: Defect::FoundTwoImageBackups,
+        id: "c17",
+        component: Component::Manager,
+        cause: "a backing image's backup is created by whoever misses it (the backup of a volume on it, a system backup, a synchronisation that sees it \
+                in the store), and the webhook's cache lets two managers create one each. Both stay: whoever looks for the one finds two, and every \
+                backup of a volume on that image waits for ever",
+        affected: Affected::Longhorn(SINCE_1_8),
+        cure: "none upstream: take the one that was asked for, then the oldest, and let a synchronisation forget the others, as it does with \
+               BackupVolumes (longhorn#11154)",
+        remark: "v1.9.2: GetBackupBackingImagesWithBackupTargetNameRO in datastore/longhorn.go, line 6121; \
+                 webhook/resources/backupbackingimage/validator.go, line 56; syncBackupBackingImage in controller/backup_target_controller.go, line 742",
     },
 ];
 

@@ -60,11 +60,15 @@ pub fn replay(options: &ReplayOptions) -> Done {
     Ok(if bad { Status::Violation } else { Status::AsExpected })
 }
 
-/// The seed files of these paths; all of seeds/ if there are none.
+/// The seed files of these paths, and those in them that are folders; all of seeds/ if there are none.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<(PathBuf, SeedFile)>, Refused> {
-    let paths = if paths.is_empty() { all_seed_files(Path::new("seeds"))? } else { paths.to_vec() };
+    let all = [PathBuf::from("seeds")];
+    let mut files = Vec::new();
+    for path in if paths.is_empty() { &all } else { paths } {
+        if path.is_dir() || paths.is_empty() { files.extend(all_seed_files(path)?) } else { files.push(path.clone()) }
+    }
     let load = |path: PathBuf| SeedFile::load(&path, catalogue()).map(|file| (path, file)).map_err(Refused::new);
-    paths.into_iter().map(load).collect()
+    files.into_iter().map(load).collect()
 }
 
 /// Each arm of a file, and whether it is to fail.

@@ -24,12 +24,13 @@ pub fn offset(place: u32) -> u64 {
 pub struct Contents {
     volume: String,
     places: BTreeMap<u32, Place>,
-    writes: u64,
 }
 
-/// Writes are numbered; zero is a place that was never written.
+/// The writes to a place are numbered from 1; zero is a place that was never written. Other runs write the same to the same places, so that most
+/// blocks of a backup have been summed before.
 #[derive(Clone, Debug, Default)]
 struct Place {
+    writes: u64,
     acknowledged: u64,
     unanswered: Vec<u64>,
     /// Acknowledged ones that others followed.
@@ -53,7 +54,7 @@ pub enum Wrong {
 impl Contents {
     /// An empty volume.
     pub fn new(volume: &str) -> Contents {
-        Contents { volume: volume.to_owned(), places: BTreeMap::new(), writes: 0 }
+        Contents { volume: volume.to_owned(), places: BTreeMap::new() }
     }
 
     /// The places that were written, answered or not.
@@ -63,9 +64,11 @@ impl Contents {
 
     /// A write is sent: its number, and what it writes.
     pub fn begin(&mut self, place: u32) -> (u64, Bytes) {
-        self.writes += 1;
-        self.places.entry(place).or_default().unanswered.push(self.writes);
-        (self.writes, self.piece(place, self.writes))
+        let known = self.places.entry(place).or_default();
+        known.writes += 1;
+        known.unanswered.push(known.writes);
+        let number = known.writes;
+        (number, self.piece(place, number))
     }
 
     /// A write was answered: nothing older may be read from now on.
@@ -98,7 +101,7 @@ impl Contents {
             return Bytes::from_static(&[0; PIECE_BYTES]);
         }
         let word = content_hash(format!("{}/{place}/{number}", self.volume).as_bytes());
-        word.to_le_bytes().into_iter().cycle().take(PIECE_BYTES).collect()
+        word.to_le_bytes().repeat(PIECE_BYTES / 8).into()
     }
 }
 

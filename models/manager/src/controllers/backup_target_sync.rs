@@ -14,6 +14,7 @@ use longhorn_api::{
 };
 
 use super::backup_target::BackupTargetController;
+use super::system_backup_parts::precedence;
 use super::{difference, report_count};
 use crate::runtime::backups::{name, owner_reference};
 use crate::runtime::store::Store;
@@ -158,7 +159,24 @@ impl BackupTargetController {
         }
         self.delete_all(&datastore.backup_volumes, names_of(duplicates))
             .await
-            .context(|| "failed to delete backup volumes")
+            .context(|| "failed to delete backup volumes")?;
+        if !datastore.build.has(Defect::FoundTwoImageBackups) {
+            let duplicates = self.duplicate_image_backups(target_name);
+            self.delete_all(&datastore.backup_backing_images, duplicates)
+                .await
+                .context(|| "failed to delete backups of backing images")?;
+        }
+        Ok(())
+    }
+
+    /// What the cure of c17 forgets: all backups of an image but the one that counts.
+    fn duplicate_image_backups(&self, target_name: &str) -> Vec<String> {
+        let datastore = &self.manager.datastore;
+        let mut backups = datastore.backing_images_of_target(target_name);
+        backups.sort_by_cached_key(|backup| precedence(backup));
+        let mut known = BTreeSet::new();
+        backups.retain(|backup| !known.insert(backup.spec.backing_image.clone()));
+        names_of(backups)
     }
 
     async fn pull_backup_volume(&self, target: &BackupTarget, volume: &str) -> Result<()> {

@@ -298,25 +298,26 @@ impl crate::runtime::Datastore {
         }
     }
 
-    /// The backup of a backing image in a target as this cache has it; an error if there are several.
+    /// The backup of a backing image in a target as this cache has it; an error if there are several (c17).
     fn backup_of_backing_image(&self, image: &str, target: &str) -> Result<Option<Arc<BackupBackingImage>>> {
         if !self.has_many_backup_targets() {
             return Ok(self.backup_backing_images.find(image));
         }
         let labels = [(labels::BACKUP_TARGET, target), (labels::BACKING_IMAGE, image)];
-        let found: BTreeMap<String, Arc<BackupBackingImage>> = self
-            .backup_backing_images
-            .list_labelled(&labels)
-            .into_iter()
-            .map(|backup| (name(&backup.metadata).to_owned(), backup))
-            .collect();
-        if found.len() > 1 {
+        let found = self.backup_backing_images.list_labelled(&labels);
+        if found.len() > 1 && self.build.has(Defect::FoundTwoImageBackups) {
             return Err(Error::message(format!(
                 "datastore: found more than one backup backing image with backup target {target} and backing image {image}"
             )));
         }
-        Ok(found.into_values().next())
+        Ok(found.into_iter().min_by_key(|backup| precedence(backup)))
     }
+}
+
+/// Which of several backups of an image counts: one that was asked for rather than pulled, then the oldest, then the first by name.
+pub(super) fn precedence(backup: &BackupBackingImage) -> impl Ord + use<> {
+    let created = backup.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (!backup.spec.user_created, created, name(&backup.metadata).to_owned())
 }
 
 fn time(snapshot: &Snapshot) -> Result<jiff::Timestamp> {

@@ -1,32 +1,23 @@
 //! Whole scenarios: what users buy is seeds an hour.
 
-use std::path::Path;
-
 use corral_scenarios::catalogue;
 use corral_world::{Arm, RunOptions, SeedFile};
 
 use super::{Figure, Scale, timed};
+use crate::replay::{load, name_of};
 
-/// The recorded race longhorn#10120: its first arm, replayed.
+/// Each seed file's first failing arm, replayed; nothing outside a checkout.
 pub fn replay(_scale: Scale) -> Vec<Figure> {
-    let Ok(entries) = std::fs::read_dir("seeds") else { return Vec::new() };
-    let mut figures = Vec::new();
-    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml")) {
-        figures.extend(replay_file(path));
-    }
-    figures
+    let files = load(&[]).unwrap_or_default();
+    files.iter().filter_map(|(path, file)| replay_file(&name_of(path), file)).collect()
 }
 
-fn replay_file(path: &Path) -> Option<Figure> {
-    let file = SeedFile::load(path, catalogue()).ok()?;
+fn replay_file(name: &str, file: &SeedFile) -> Option<Figure> {
     let scenario = catalogue().scenario(&file.scenario).ok()?;
     let (took, verdict) = timed(|| {
         corral_world::run(scenario, file.fails.first()?, file.seed, Some(file.plan()), RunOptions::default()).ok()
     });
     verdict?;
-    let name = path.file_stem().unwrap_or_default().to_string_lossy();
     Some(Figure::at_most(&format!("replay of {name}"), took.as_secs_f64(), "s", 1.0))
 }
 
