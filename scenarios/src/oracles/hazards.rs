@@ -42,24 +42,20 @@ fn listed(method: &str) -> Option<String> {
     }
 }
 
-/// What a reconcile that deletes a mirrored object has listed, if it is one that synchronises.
-fn ground_of(kind: &str, within: &str, known: &Known, process: u32) -> Option<(String, Option<Listing>)> {
+/// What a reconcile that deletes a mirrored object must have listed, by the names it may go by; none if it is not one that synchronises.
+fn grounds(kind: &str, within: &str) -> Option<Vec<String>> {
     let (controller, object) = within.split_once(' ')?;
-    let list = match (controller, kind) {
-        ("longhorn-backup-target", "BackupVolume" | "BackupBackingImage" | "SystemBackup") => kind.to_owned(),
+    match (controller, kind) {
+        ("longhorn-backup-target", "BackupVolume" | "BackupBackingImage" | "SystemBackup") => {
+            Some(vec![kind.to_owned()])
+        }
         // Since v1.8.0-rc1 a BackupVolume's name is its volume's and something random.
         ("longhorn-backup-volume", "Backup") => {
-            let mut volumes = [object, object.rsplit_once('-').map_or("", |(volume, _)| volume)].into_iter();
-            let lists = volumes.find_map(|volume| {
-                let list = format!("Backup of {volume}");
-                known.listings.contains_key(&(process, list.clone())).then_some(list)
-            });
-            lists.unwrap_or_else(|| format!("Backup of {object}"))
+            let volumes = std::iter::once(object).chain(object.rsplit_once('-').map(|(volume, _)| volume));
+            Some(volumes.map(|volume| format!("Backup of {volume}")).collect())
         }
-        _ => return None,
-    };
-    let listing = known.listings.get(&(process, list.clone())).copied();
-    Some((list, listing))
+        _ => None,
+    }
 }
 
 impl Oracle for AbsenceIsProved {
@@ -84,11 +80,13 @@ impl Oracle for AbsenceIsProved {
             }
             Event::ApiRequest { verb, kind, name, within, code: 200..300, .. } if verb == "delete" => {
                 let Some(kind) = MIRRORED.into_iter().find(|mirrored| mirrored == kind) else { return };
-                let Some((list, listing)) = ground_of(kind, within, &known, record.process) else { return };
+                let Some(lists) = grounds(kind, within) else { return };
+                let listing =
+                    lists.iter().find_map(|list| known.listings.get(&(record.process, list.clone())).copied());
                 let name = name.rsplit('/').next().unwrap_or_default();
                 let created = known.created.get(&(kind, name.to_owned())).copied();
                 let why = match listing {
-                    None => format!("there was no listing ({list})"),
+                    None => format!("there was no listing ({})", lists[0]),
                     Some(Listing { succeeded: false, .. }) => "the listing had failed".to_owned(),
                     Some(Listing { began, .. }) if created.is_some_and(|created| created > began) => {
                         format!("the listing was begun at {began}, before it was created")
