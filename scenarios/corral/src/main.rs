@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod find;
 mod fuzz;
+mod journal;
 mod list;
 mod replay;
 mod run;

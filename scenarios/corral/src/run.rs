@@ -1,10 +1,9 @@
 //! `corral run`: one run.
 
-use std::io::Write;
 use std::path::Path;
 
 use corral_scenarios::catalogue;
-use corral_world::{Plan, SeedFile, Verdict};
+use corral_world::{Plan, Recipe, SeedFile, Verdict};
 
 use crate::arguments::RunOptions;
 use crate::failure::{Done, Refused, Status};
@@ -33,15 +32,17 @@ pub fn run(options: &RunOptions) -> Done {
     }
     // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
     let journal = options.journal.as_deref().map(create).transpose()?;
-    let run_options = corral_world::RunOptions { keep_journal: journal.is_some(), logs: options.logs.map(Into::into) };
+    let logs = options.logs.map(Into::into).or_else(|| journal.is_some().then_some(tracing::Level::WARN));
+    let run_options = corral_world::RunOptions { keep_journal: journal.is_some(), logs };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
-    for line in &verdict.logs {
+    for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
         say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));
     }
     say(summary(&options.scenario, seed, &arm, &verdict));
     if let (Some(file), Some(path)) = (journal, &options.journal) {
-        write_journal(file, &verdict).map_err(|error| Refused::path(path, "cannot write the journal", error))?;
+        let recipe = Recipe { scenario: options.scenario.clone(), arm: arm.clone(), seed, plan: Some(plan.clone()) };
+        crate::journal::write(file, path, &recipe, options.plan.as_deref(), &verdict)?;
     }
     if options.twice {
         let again = corral_world::run(scenario, &arm, seed, Some(plan), run_options)?;
@@ -87,13 +88,4 @@ fn read_plan(path: &Path) -> Result<Plan, Refused> {
 /// Makes a file that is to be written after a run.
 pub fn create(path: &Path) -> Result<std::fs::File, Refused> {
     std::fs::File::create(path).map_err(|error| Refused::path(path, "cannot be written", error))
-}
-
-fn write_journal(file: std::fs::File, verdict: &Verdict) -> std::io::Result<()> {
-    let mut file = std::io::BufWriter::new(file);
-    for record in verdict.journal.iter().flat_map(|journal| journal.iter()) {
-        serde_json::to_writer(&mut file, &record)?;
-        file.write_all(b"\n")?;
-    }
-    file.flush()
 }

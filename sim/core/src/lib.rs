@@ -28,8 +28,6 @@ pub use latency::Latency;
 pub use nanos::Nanos;
 
 #[cfg(madsim)]
-pub use logs::LogLine;
-#[cfg(madsim)]
 pub use machine::{Machine, MachineId, MachineState, WallClock};
 #[cfg(madsim)]
 pub use process::{Attachments, ChildOf, Main, Process, ProcessId, ProcessSpec, Signal};

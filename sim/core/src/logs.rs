@@ -7,28 +7,13 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use crate::nanos::Nanos;
+use crate::journal::LogEntry;
 use crate::world::try_world;
-
-/// One line of a model's log.
-#[derive(Clone, Debug)]
-pub struct LogLine {
-    /// When.
-    pub at: Nanos,
-    /// The process that wrote it; 0 for none.
-    pub process: u32,
-    /// The process's name.
-    pub name: String,
-    /// Its level.
-    pub level: Level,
-    /// Message and fields.
-    pub text: String,
-}
 
 /// Collects log lines of one run.
 #[derive(Clone, Default)]
 pub(crate) struct Logs {
-    lines: Arc<Mutex<Vec<LogLine>>>,
+    lines: Arc<Mutex<Vec<LogEntry>>>,
 }
 
 impl Logs {
@@ -43,7 +28,7 @@ impl Logs {
         }
     }
 
-    pub(crate) fn take(&self) -> Vec<LogLine> {
+    pub(crate) fn take(&self) -> Vec<LogEntry> {
         std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -70,11 +55,11 @@ impl<S: Subscriber> Layer<S> for Collector {
         let mut text = Text(String::new());
         event.record(&mut text);
         let process = world.current_process();
-        let line = LogLine {
+        let line = LogEntry {
             at: world.now(),
             process: process.as_ref().map_or(0, |process| process.id.0),
             name: process.map_or_else(String::new, |process| process.spec.name.clone()),
-            level: *event.metadata().level(),
+            level: event.metadata().level().to_string(),
             text: text.0,
         };
         self.logs.lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);

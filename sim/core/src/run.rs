@@ -15,8 +15,9 @@ use madsim::runtime::{Handle, Runtime};
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 
+use crate::journal::LogEntry;
 use crate::journal::{End, Event, Kept};
-use crate::logs::{LogLine, Logs};
+use crate::logs::Logs;
 use crate::nanos::Nanos;
 use crate::process::{Attachments, ProcessSpec};
 use crate::world::{World, set_world, try_world, world};
@@ -71,7 +72,7 @@ pub struct Outcome<T> {
     /// The full journal, if asked for.
     pub journal: Option<Kept>,
     /// The logs, if asked for.
-    pub logs: Vec<LogLine>,
+    pub logs: Vec<LogEntry>,
 }
 
 impl<T> Outcome<T> {

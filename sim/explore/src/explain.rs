@@ -10,8 +10,7 @@ mod objects;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use corral_core::LogLine;
-use corral_core::journal::Kept;
+use corral_core::journal::{Kept, LogEntry};
 use corral_world::{Arm, RunOptions, Scenario, SeedFile, Violation};
 
 use history::{History, Object};
@@ -21,7 +20,7 @@ use objects::Role;
 /// said last before it failed.
 fn explain(
     journal: &Kept,
-    logs: &[LogLine],
+    logs: &[LogEntry],
     violation: &Violation,
     about: &[String],
     most_lines: usize,
@@ -62,7 +61,7 @@ pub fn explain_seed_file(
 /// A run, and what of it the chain is about.
 struct Run<'a> {
     journal: &'a Kept,
-    logs: &'a [LogLine],
+    logs: &'a [LogEntry],
     history: &'a History,
     objects: &'a BTreeMap<Object, Role>,
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use corral_core::journal::Kept;
-use corral_core::{LogLine, Nanos};
+use corral_core::Nanos;
+use corral_core::journal::{Kept, LogEntry};
 use serde::{Deserialize, Serialize};
 
 use crate::oracle::Violation;
@@ -34,7 +34,7 @@ pub struct Verdict {
     pub journal: Option<Kept>,
     /// The models' logs, if they were asked for.
     #[serde(skip)]
-    pub logs: Vec<LogLine>,
+    pub logs: Vec<LogEntry>,
 }
 
 impl Verdict {

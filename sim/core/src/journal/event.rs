@@ -287,6 +287,5 @@ pub struct Record<'a> {
     /// Everything too frequent to be an event (segments, file operations) since the last one, hashed.
     pub folded: u64,
     /// What happened.
-    #[serde(borrow)]
     pub event: Event<'a>,
 }

@@ -5,12 +5,16 @@
 //! next one by [`Journal::fold`].
 
 mod event;
+pub mod file;
+
+pub use file::{Header, JournalFile, JournalFileError, LogEntry};
 
 pub use event::{End, Event, Read, Record, Text};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
 use crate::nanos::Nanos;
@@ -43,7 +47,7 @@ pub struct Kept {
 }
 
 /// What a write changed in its object, for people. It stands beside the journal: digests are the same whether anybody reads it or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Where, with dots: `status.state`.
     pub field: String,
@@ -63,7 +67,7 @@ impl Kept {
     }
 
     /// All records in order.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Record<'_>> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = Record<'static>> + '_ {
         (0..self.ends.len()).map(|index| {
             let start = if index == 0 { 0 } else { self.ends[index - 1] };
             postcard::from_bytes(&self.bytes[start..self.ends[index]]).expect("what the journal encoded, it can decode")

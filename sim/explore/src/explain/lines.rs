@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use corral_core::journal::{Change, End, Event, Record};
-use corral_core::{LogLine, Nanos};
+use corral_core::Nanos;
+use corral_core::journal::{Change, End, Event, LogEntry, Record};
 use corral_world::Violation;
 use corral_world::text::brief;
 
@@ -75,7 +75,7 @@ impl Line {
 
 impl Run<'_> {
     /// A process' own words, if they are of an object of the chain.
-    fn remark(&self, remark: &LogLine) -> Option<Line> {
+    fn remark(&self, remark: &LogEntry) -> Option<Line> {
         let is_told = |(object, role): (&Object, &Role)| {
             *role != Role::Read && own_name(&object.1).len() > 3 && remark.text.contains(own_name(&object.1))
         };

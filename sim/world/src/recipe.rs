@@ -1,0 +1,29 @@
+//! A recipe: all that it takes to run something again.
+
+use serde::{Deserialize, Serialize};
+
+use crate::arm::Arm;
+use crate::plan::Plan;
+
+/// A run, as data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// The scenario's name.
+    pub scenario: String,
+    /// What of the system runs.
+    pub arm: Arm,
+    /// The seed.
+    pub seed: u64,
+    /// The plan; without one, the seed is expanded into it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Plan>,
+}
+
+impl Recipe {
+    /// Scenario, seed and release, as people say them.
+    pub fn title(&self) -> String {
+        let Recipe { scenario, seed, arm, .. } = self;
+        format!("{scenario}, seed {seed}, {arm}")
+    }
+}
