@@ -92,6 +92,7 @@ pub fn selection(arm: &Arm) -> Result<Selection, String> {
         from: if arm.from.is_empty() { None } else { Some(release(&arm.from)?) },
         cured: defects(&arm.cured)?,
         added: defects(&arm.defect)?,
+        silenced: defects(&arm.silenced)?,
     };
     selection.longhorn().map_err(|error| error.to_string())?;
     selection.client().map_err(|error| error.to_string())?;

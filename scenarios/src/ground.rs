@@ -9,6 +9,7 @@ use corral_net::{LinkProfile, Net};
 use corral_object_store::BucketStore;
 use corral_world::{Arm, Ground};
 
+use crate::catalogue::selection;
 use crate::clients::pod::{self, ClientWork};
 use crate::steps::Action;
 use crate::tables::{ClusterTable, LOCK_WAIT, RESYNC, is_instant, length};
@@ -27,9 +28,10 @@ pub fn ground(cluster: &ClusterTable, actions: &[Action], arm: &Arm) -> Ground {
     let world = world();
     Net::of(&world).set_default_link(LinkProfile::of(BETWEEN_MACHINES.scaled(cluster.network_percent, 100)));
     let said = |key| length(arm, key).expect("checked before the run");
+    let silenced = selection(arm).expect("checked before the run").silenced;
     let work = world.extension(ClientWork::default);
     let mut images =
-        images::longhorn(&world, said(LOCK_WAIT.key), said(RESYNC.key)).with(pod::REPOSITORY, work.image());
+        images::longhorn(&world, &silenced, said(LOCK_WAIT.key), said(RESYNC.key)).with(pod::REPOSITORY, work.image());
     let mut stores = Vec::new();
     if actions.iter().any(Action::needs_store) {
         let buckets = BucketStore::new();

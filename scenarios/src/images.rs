@@ -1,11 +1,13 @@
 //! Longhorn's images: its programs at the paths where its manifests, and its managers' pods, look for them.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use corral_cluster::{Image, Images};
 use corral_core::World;
 use host::process::{Executables, executable_file, program};
-use longhorn_api::Build;
+use longhorn_api::{Build, Defect};
 use longhorn_backing_image_manager::BackingImageManager;
 use longhorn_engine::Engine;
 use longhorn_manager::LonghornManager;
@@ -16,12 +18,20 @@ use crate::shell;
 /// Where an engine image has its binary.
 const ENGINE_BINARY: &str = "/usr/local/bin/longhorn";
 
-/// The images of every build. If it is said, engines and backing image managers wait so long for others' locks in a backup store, and managers look
+/// The images of every build, without the silenced defects. If it is said, engines and backing image managers wait so long for others' locks in a backup store, and managers look
 /// at every object again so often.
-pub fn longhorn(world: &World, lock_wait: Option<Duration>, resync: Option<Duration>) -> Images {
+pub fn longhorn(
+    world: &World,
+    silenced: &BTreeSet<Defect>,
+    lock_wait: Option<Duration>,
+    resync: Option<Duration>,
+) -> Images {
+    let silenced = Arc::new(silenced.clone());
+    let build_of = move |tag: &str| build_of(tag).silencing(&silenced);
     let executables = Executables::of(world);
+    let build = build_of.clone();
     let engine = move |tag: &str| {
-        let mut engine = Engine::of(build_of(tag));
+        let mut engine = Engine::of(build(tag));
         if let Some(lock_wait) = lock_wait {
             engine.behaviour.lock_wait = lock_wait;
         }
@@ -43,13 +53,15 @@ pub fn longhorn(world: &World, lock_wait: Option<Duration>, resync: Option<Durat
             }
         })
     };
+    let build = build_of.clone();
     let manager = move |tag: &str| {
-        let mut own = LonghornManager::of(build_of(tag));
+        let mut own = LonghornManager::of(build(tag));
         own.resync = resync.unwrap_or(own.resync);
         program(move || longhorn_manager::main(own.clone()))
     };
-    let instance_manager = |tag: &str| {
-        let build = build_of(tag);
+    let build = build_of.clone();
+    let instance_manager = move |tag: &str| {
+        let build = build(tag);
         program(move || longhorn_instance_manager::main(build.clone()))
     };
     let backing_image_manager = move |tag: &str| {

@@ -18,6 +18,7 @@ pub struct Build<R = Release> {
     release: R,
     cured: BTreeSet<Defect>,
     added: BTreeSet<Defect>,
+    silenced: BTreeSet<Defect>,
 }
 
 /// A build of the test client.
@@ -50,7 +51,7 @@ const ADDED: &str = "-defect.";
 impl<R: ReleaseLine> Build<R> {
     /// The release as it was published.
     pub const fn published(release: R) -> Self {
-        Self { release, cured: BTreeSet::new(), added: BTreeSet::new() }
+        Self { release, cured: BTreeSet::new(), added: BTreeSet::new(), silenced: BTreeSet::new() }
     }
 
     /// The release without `cured` and with `added`.
@@ -75,7 +76,15 @@ impl<R: ReleaseLine> Build<R> {
             release,
             cured: cured.into_iter().filter(published_with).collect(),
             added: added.into_iter().filter(|defect| !published_with(defect)).collect(),
+            silenced: BTreeSet::new(),
         })
+    }
+
+    /// Without these defects, and with the same tag: a run of it is the run of the other to the nanosecond, up to where a defect makes a difference.
+    #[must_use]
+    pub fn silencing(mut self, silenced: &BTreeSet<Defect>) -> Self {
+        self.silenced.extend(silenced.iter().filter(|defect| R::includes(defect.record().component)));
+        self
     }
 
     /// The release it is made from.
@@ -85,7 +94,8 @@ impl<R: ReleaseLine> Build<R> {
 
     /// Whether it has the defect. A defect of another line's component it never has.
     pub fn has(&self, defect: Defect) -> bool {
-        self.added.contains(&defect) || (self.release.published_with(defect.record()) && !self.cured.contains(&defect))
+        let is_published = self.release.published_with(defect.record()) && !self.cured.contains(&defect);
+        (self.added.contains(&defect) || is_published) && !self.silenced.contains(&defect)
     }
 
     /// All defects it has.
@@ -173,6 +183,8 @@ pub struct Selection {
     pub cured: BTreeSet<Defect>,
     /// Defects to add.
     pub added: BTreeSet<Defect>,
+    /// Defects to take away without a trace in images' tags; see [`Build::silencing`].
+    pub silenced: BTreeSet<Defect>,
 }
 
 impl Selection {
@@ -188,15 +200,20 @@ impl Selection {
 
     /// The test client: the tolerant one unless a defect says otherwise (`--defect 10120` makes it the strict one).
     pub fn client(&self) -> Result<ClientBuild, BuildError> {
-        let build = self.build(ClientRelease::DEFAULT)?;
+        let build = self.loud(ClientRelease::DEFAULT)?;
         // A published release that has exactly these defects is called by its name.
         let same = |release: &ClientRelease| {
             Defect::all().all(|defect| release.published_with(defect.record()) == build.has(defect))
         };
-        Ok(ClientRelease::ALL.iter().copied().find(same).map_or(build, Build::published))
+        let build = ClientRelease::ALL.iter().copied().find(same).map_or(build, Build::published);
+        Ok(build.silencing(&self.silenced))
     }
 
     fn build<R: ReleaseLine>(&self, release: R) -> Result<Build<R>, BuildError> {
+        Ok(self.loud(release)?.silencing(&self.silenced))
+    }
+
+    fn loud<R: ReleaseLine>(&self, release: R) -> Result<Build<R>, BuildError> {
         if let Some(defect) = self.cured.intersection(&self.added).next() {
             return Err(BuildError::Contradiction(*defect));
         }

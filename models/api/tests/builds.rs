@@ -96,7 +96,12 @@ fn what_is_not_a_build_is_explained() {
 }
 
 fn selection(release: Release, cured: &[Defect], added: &[Defect]) -> Selection {
-    Selection { release, from: None, cured: cured.iter().copied().collect(), added: added.iter().copied().collect() }
+    Selection {
+        release,
+        cured: cured.iter().copied().collect(),
+        added: added.iter().copied().collect(),
+        ..Selection::default()
+    }
 }
 
 #[test]
@@ -177,4 +182,20 @@ fn the_table_is_sound() {
 #[test]
 fn the_table_as_people_read_it() {
     insta::assert_snapshot!("defects", defects::render());
+}
+
+#[test]
+fn a_silenced_defect_is_gone_and_leaves_no_trace() {
+    let mut selection = selection(Release::V1_8_1, &[], &[Defect::Issue9530]);
+    let loud = selection.longhorn().expect("a build");
+    selection.silenced = [Defect::Issue10740, Defect::Issue9530, Defect::Issue10120].into();
+    let quiet = selection.longhorn().expect("a build");
+    assert_eq!(quiet.image_tag(), loud.image_tag());
+    assert!([Defect::Issue10740, Defect::Issue9530].iter().all(|defect| loud.has(*defect) && !quiet.has(*defect)));
+    let mut strict = Selection { added: [Defect::Issue10120].into(), ..Selection::default() };
+    let tag = strict.client().expect("a client").image_tag();
+    strict.silenced = [Defect::Issue10120].into();
+    let silenced = strict.client().expect("a client");
+    assert_eq!(silenced.image_tag(), tag);
+    assert!(!silenced.has(Defect::Issue10120));
 }

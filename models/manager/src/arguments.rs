@@ -79,19 +79,6 @@ impl Arguments {
             pod_ip: from_pod("POD_IP")?,
         })
     }
-
-    /// The tag of the manager's image: the release this process is.
-    pub fn release_tag(&self) -> &str {
-        image_tag(&self.manager_image)
-    }
-}
-
-/// The tag of an image name, `latest` if it has none (a port in the registry's name is no tag).
-pub fn image_tag(image: &str) -> &str {
-    match image.rsplit_once(':') {
-        Some((_, tag)) if !tag.contains('/') => tag,
-        _ => "latest",
-    }
 }
 
 /// The flags as they stand on the command line.
@@ -172,7 +159,7 @@ mod tests {
     #[test]
     fn the_manifest_of_a_release_is_understood() {
         let arguments = Arguments::parse(&words(COMMAND), variable).unwrap();
-        assert_eq!(arguments.release_tag(), "v1.8.0");
+        assert_eq!(arguments.manager_image, "longhornio/longhorn-manager:v1.8.0");
         assert_eq!(arguments.engine_image, "longhornio/longhorn-engine:v1.8.0");
         assert_eq!((arguments.node_name.as_str(), arguments.namespace.as_str()), ("n1", "longhorn-system"));
         assert!(arguments.upgrade_version_check);
@@ -191,11 +178,5 @@ mod tests {
             Arguments::parse(&words("daemon --engine-imgae x"), variable),
             Err(ArgumentError::UnknownFlag("--engine-imgae".into()))
         );
-    }
-
-    #[test]
-    fn a_port_is_no_tag() {
-        assert_eq!(image_tag("registry:5000/longhorn-manager"), "latest");
-        assert_eq!(image_tag("registry:5000/longhorn-manager:v1.7.2"), "v1.7.2");
     }
 }

@@ -7,13 +7,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use corral_kube_client::{Api, Client, ClientOptions, Election, ElectionConfig, Stop};
 use host::process;
 use k8s_openapi::api::core::v1::Pod;
 use longhorn_api::{Build, Release, names};
 
+use crate::LonghornManager;
 use crate::arguments::Arguments;
 use crate::controllers;
 use crate::installation;
@@ -29,14 +29,14 @@ use crate::webhooks::{CONVERSION_PORT, CONVERSION_SERVICE, configuration};
 const RECOVERY_BACKEND_PORT: u16 = 9503;
 
 /// The main of the image `longhornio/longhorn-manager`: runs until SIGTERM and gives the exit status.
-pub async fn main(resync: Duration) -> i32 {
+pub async fn main(own: LonghornManager) -> i32 {
     let stop = Stop::new();
     let stopped = stop.clone();
     host::spawn(async move {
         process::terminated().await;
         stopped.stop();
     });
-    let run = run(stop.clone(), resync);
+    let run = run(stop.clone(), own);
     let result = tokio::select! { biased;
         () = stop.stopped() => Ok(()),
         result = run => result,
@@ -56,9 +56,9 @@ fn fail(error: &str, what: &str) {
     process::print_error(&format!("{what}: {error}\n"));
 }
 
-async fn run(stop: Stop, resync: Duration) -> Result<()> {
+async fn run(stop: Stop, own: LonghornManager) -> Result<()> {
     let arguments = Arguments::from_process().map_err(|error| Error::message(error.to_string()))?;
-    let build = Build::parse_tag(arguments.release_tag()).map_err(|error| Error::message(error.to_string()))?;
+    let LonghornManager { build, resync } = own;
     let server = api_server()?;
     let start = Arc::new(Start { arguments, build, server, stop });
 

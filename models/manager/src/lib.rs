@@ -54,6 +54,6 @@ pub fn main(own: LonghornManager) -> host::process::Main {
         if host::process::args().iter().any(|word| word == rollout::COMMAND) {
             return rollout::main(own.build).await;
         }
-        daemon::main(own.resync).await
+        daemon::main(own).await
     })
 }

@@ -93,6 +93,9 @@ pub struct ArmOptions {
     /// Take a recorded defect away (see `corral list defects`)
     #[arg(long, value_name = "ID")]
     pub cured: Vec<String>,
+    /// Take a recorded defect away and leave images' tags as they are: the run is the same up to where that makes a difference
+    #[arg(long, value_name = "ID")]
+    pub silenced: Vec<String>,
     /// Add a recorded defect
     #[arg(long, value_name = "ID")]
     pub defect: Vec<String>,
@@ -108,6 +111,7 @@ impl ArmOptions {
             from: self.from.clone(),
             release: self.release.clone(),
             cured: self.cured.clone(),
+            silenced: self.silenced.clone(),
             defect: self.defect.clone(),
             set: self.set.iter().cloned().collect::<BTreeMap<_, _>>(),
         }

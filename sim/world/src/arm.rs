@@ -18,6 +18,9 @@ pub struct Arm {
     /// Recorded defects taken away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cured: Vec<String>,
+    /// Recorded defects taken away, but images' tags say nothing of it: the run is the same up to where that makes a difference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silenced: Vec<String>,
     /// Recorded defects added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub defect: Vec<String>,
@@ -38,6 +41,7 @@ impl Arm {
         }
         options.extend(self.defect.iter().map(|id| format!("--defect {id}")));
         options.extend(self.cured.iter().map(|id| format!("--cured {id}")));
+        options.extend(self.silenced.iter().map(|id| format!("--silenced {id}")));
         options.extend(self.set.iter().map(|(key, value)| format!("--set {key}={value}")));
         options.join(" ")
     }
@@ -54,6 +58,9 @@ impl fmt::Display for Arm {
         }
         for id in &self.cured {
             write!(f, " - {id}")?;
+        }
+        for id in &self.silenced {
+            write!(f, " - {id} (silenced)")?;
         }
         self.set.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
     }

@@ -192,6 +192,9 @@ pub const MENU: &[(&str, &str)] = &[
     ("step-clock", "a machine's wall clock is stepped (machine, milliseconds)"),
 ];
 
+/// Faults that happen and are over; all others last.
+pub(crate) const AT_ONCE: [&str; 3] = ["delete-pods", "kill-process", "step-clock"];
+
 impl Fault {
     /// Its name in the menu.
     pub fn name(&self) -> &'static str {
@@ -297,6 +300,13 @@ mod tests {
             let table = format!("{name} = {{}}");
             let refused = toml::from_str::<Fault>(&table).unwrap_err().to_string();
             assert!(refused.contains("missing field"), "{name}: {refused}");
+        }
+    }
+
+    #[test]
+    fn those_that_are_over_at_once_have_no_length() {
+        for (name, about) in MENU {
+            assert_eq!(AT_ONCE.contains(name), !about.contains("(for"), "{name}");
         }
     }
 

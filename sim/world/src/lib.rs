@@ -15,6 +15,7 @@ mod run;
 mod scenario;
 pub mod seed;
 mod seed_file;
+mod situations;
 mod stage;
 mod stale_reads;
 pub mod text;

@@ -12,6 +12,7 @@ use crate::inject::{self, ApiFaults};
 use crate::oracle::{Probes, Violation};
 use crate::plan::Plan;
 use crate::scenario::{Ground, Scenario};
+use crate::situations::Situations;
 use crate::stage::{Findings, Stage};
 use crate::stale_reads::StaleReads;
 use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};
@@ -23,6 +24,8 @@ pub struct RunOptions {
     pub keep_journal: bool,
     /// Collect the models' logs at this level and above.
     pub logs: Option<tracing::Level>,
+    /// Note which situations are met: an operation, what had been done before to what it is done to, and the faults in force.
+    pub situations: bool,
 }
 
 /// Longest time a cluster gets to settle after the faults have healed, in simulated time: every bound that an oracle knows is shorter.
@@ -50,7 +53,9 @@ pub fn run(
     core_options.logs = options.logs;
     let arm = arm.clone();
     let began = real_time();
-    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed).await });
+    let situations = options.situations.then(Arc::<Situations>::default);
+    let meets = situations.clone();
+    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed, meets).await });
     let took = began.elapsed();
     let Findings { mut violations, reached, hazards, idle_faults } = match outcome.value {
         Ok(findings) => findings,
@@ -62,6 +67,7 @@ pub fn run(
         reached,
         hazards,
         idle_faults,
+        situations: situations.map(|situations| situations.take()).unwrap_or_default(),
         digest: format!("{:032x}", outcome.digest),
         events: outcome.events,
         simulated: outcome.ended_at,
@@ -81,7 +87,13 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
     Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
 }
 
-async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> Findings {
+async fn play(
+    scenario: Arc<dyn Scenario>,
+    plan: Plan,
+    arm: Arm,
+    seed: u64,
+    situations: Option<Arc<Situations>>,
+) -> Findings {
     let world = world();
     let what = format!("{}, {arm}", scenario.name());
     world.record(Event::RunBegan { seed, what: what.into() });
@@ -90,6 +102,9 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> F
     spec.api_server.policy = api_faults.clone();
     let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
     watch(&world, &scenario, &stage);
+    if let Some(situations) = situations {
+        world.journal().subscribe(Arc::new(move |record: &Record<'_>| situations.observe(record)));
+    }
     stage.phase("boot");
     stage.set_cluster(Cluster::boot(spec).await);
     stage.phase("set-up");

@@ -18,6 +18,9 @@ pub struct Verdict {
     pub reached: BTreeSet<String>,
     /// Hazards seen, by name.
     pub hazards: std::collections::BTreeMap<String, u64>,
+    /// Situations that were met, by their hashes, if they were asked for; see `RunOptions`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub situations: BTreeSet<u64>,
     /// Planned faults that never struck: their trigger did not come, or came when the workload was over.
     pub idle_faults: Vec<String>,
     /// The journal's digest, 32 hexadecimal digits.
