@@ -34,6 +34,17 @@ impl Catalogue for Longhorn {
     fn check_arm(&self, arm: &Arm) -> Result<(), String> {
         selection(arm).map(|_| ())
     }
+
+    fn open_defects(&self, arm: &Arm) -> Vec<String> {
+        let Ok(selection) = selection(arm) else { return Vec::new() };
+        let (longhorn, client) = (selection.longhorn().ok(), selection.client().ok());
+        let before = selection.upgrade_from().ok().flatten();
+        let has = |defect: &Defect| {
+            let in_longhorn = longhorn.iter().chain(&before).any(|build| build.has(*defect));
+            in_longhorn || client.iter().any(|build| build.has(*defect))
+        };
+        Defect::all().filter(has).map(|defect| defect.id().to_owned()).collect()
+    }
 }
 
 /// The releases, with what each has of the table of defects.

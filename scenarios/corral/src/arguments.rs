@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use corral_explore::{Shard, ShrinkBudget};
 use corral_world::Arm;
 
 /// A deterministic simulation testbed for Longhorn: a seed decides everything that is left to chance.
@@ -27,10 +28,16 @@ pub enum Command {
     Replay(ReplayOptions),
     /// One run of a scenario
     Run(RunOptions),
-    /// The chain of events behind the violation that a seed file is about
+    /// Where a failing run parts from its passing twin, and the chain of events behind its violation
     Explain(ExplainOptions),
-    /// Many seeds; failures grouped by signature
+    /// The smallest plan that still shows what a seed file is about
+    Shrink(ShrinkOptions),
+    /// A journal as a page, as a trace for Perfetto, or as JUnit's XML
+    Report(ReportOptions),
+    /// Many seeds; failures grouped by signature, run again alone, shrunk, attributed, explained and kept
     Fuzz(FuzzOptions),
+    /// The results of several fuzz runs as one
+    Merge(MergeOptions),
     /// How many seeds, and how much processor time, it takes to find what seed files are about, without their plans
     Find(FindOptions),
     /// A worker of `fuzz` and `find`: runs jobs from standard input
@@ -63,6 +70,9 @@ pub struct ReplayOptions {
     /// Run the stored plan under N other seeds too, and say how many reach the violation
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub robust: u64,
+    /// For a file that has faded, search for a seed (or a plan) under which it shows what it is about again, and propose it as a patch
+    #[arg(long)]
+    pub reseed: bool,
     /// Runs side by side (as many as there are cores by default)
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
@@ -71,8 +81,11 @@ pub struct ReplayOptions {
 /// Options of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainOptions {
-    /// The seed file
+    /// A seed file, or the journal of a failing run (*.jsonl)
     pub file: PathBuf,
+    /// For a journal: the journal of the passing twin
+    #[arg(long, value_name = "JOURNAL")]
+    pub twin: Option<PathBuf>,
     /// Lines at the most
     #[arg(long, value_name = "N", default_value_t = corral_explore::USUAL_LINES, value_parser = clap::value_parser!(u16).range(10..))]
     pub lines: u16,
@@ -168,15 +181,67 @@ pub struct FuzzOptions {
     /// Worker processes (as many as there are cores by default)
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Only the I-th of N equal parts of the seeds
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
+    /// Keep plans that meet new situations and vary them, beside new seeds
+    #[arg(long)]
+    pub guided: bool,
     /// What of the system runs.
     #[command(flatten)]
     pub arm: ArmOptions,
-    /// Write a seed file for the first run of each group of failures into this folder
+    /// Write what is found into this folder: a line for each run; for each kind of failure its seed file, its journals and its page; an index
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+    /// Runs that shrinking a failure may take
+    #[arg(long, value_name = "N", default_value_t = ShrinkBudget::default().runs)]
+    pub shrink_runs: u32,
+    /// Write the outcome as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
     /// Write the digest of each run into this file, one a line
     #[arg(long, value_name = "FILE")]
     pub digests: Option<PathBuf>,
+}
+
+/// Options of `merge`.
+#[derive(Args, Debug)]
+pub struct MergeOptions {
+    /// Folders that `fuzz --out` wrote
+    #[arg(required = true)]
+    pub folders: Vec<PathBuf>,
+    /// The folder for all of them together
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Options of `shrink`.
+#[derive(Args, Debug)]
+pub struct ShrinkOptions {
+    /// The seed file
+    pub file: PathBuf,
+    /// Where the smaller one goes (standard output by default)
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Runs that it may take
+    #[arg(long, value_name = "N", default_value_t = ShrinkBudget::default().runs)]
+    pub runs: u32,
+    /// Worker processes (as many as there are cores by default)
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+}
+
+/// Options of `report`.
+#[derive(Args, Debug)]
+pub struct ReportOptions {
+    /// The journal (`corral run --journal FILE`)
+    pub journal: PathBuf,
+    /// What to write, by its ending: a page (.html), a trace for ui.perfetto.dev (.json), JUnit's XML (.xml)
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// The journal of the passing twin, shown beside it
+    #[arg(long, value_name = "JOURNAL")]
+    pub twin: Option<PathBuf>,
 }
 
 /// Options of `find`.

@@ -1,29 +1,47 @@
-//! `corral explain`: the chain of events behind the violation that a seed file is about.
+//! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
+use corral_explore::{explain_seed_file, violations};
 use corral_scenarios::catalogue;
 use corral_world::SeedFile;
 
 use crate::arguments::ExplainOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::journal;
 use crate::say::say;
 
-/// Runs the file's first failing arm and prints how it came to the violation; status 1 if it does not come to it.
+/// Explains a seed file's first failing arm, or a journal's first violation; status 1 if there is none.
 pub fn explain(options: &ExplainOptions) -> Done {
+    if options.file.extension().is_some_and(|ending| ending == "jsonl") {
+        return explain_journal(options);
+    }
+    if let Some(twin) = &options.twin {
+        let twin = twin.display();
+        return Err(Refused::new(format!("--twin {twin}: a seed file names its own twin; allowed beside a journal (*.jsonl)")));
+    }
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
-    let refuse =
-        || Refused::new(format!("{}: no arm of it fails, there is nothing to explain", options.file.display()));
-    let arm = file.fails.first().ok_or_else(refuse)?;
-    let scenario = catalogue().scenario(&file.scenario)?;
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
-    let Some(chain) = corral_explore::explain_seed_file(&file, scenario, arm, &options.about, options.lines)? else {
-        say(format_args!(
-            "{}, {arm}: faded: this arm no longer shows {}",
-            options.file.display(),
-            file.expect.signature
-        ));
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2);
+    let arm = &file.fails[0];
+    let Some(explained) = explain_seed_file(&file, catalogue(), &options.about, options.lines)? else {
+        let signature = &file.expect.signature;
+        say(format_args!("{}, {arm}: faded: this arm no longer shows {signature}", options.file.display()));
         return Ok(Status::Violation);
     };
     say(format_args!("{}, seed {}, {arm}", file.scenario, file.seed));
-    chain.iter().for_each(say);
+    explained.lines().for_each(say);
+    Ok(Status::AsExpected)
+}
+
+fn explain_journal(options: &ExplainOptions) -> Done {
+    let run = journal::read(&options.file)?;
+    let twin = options.twin.as_deref().map(journal::read).transpose()?;
+    let Some(violation) = violations(&run).into_iter().next() else {
+        say(format_args!("{}: {}: no violation, there is nothing to explain", options.file.display(), run.header.title));
+        return Ok(Status::Violation);
+    };
+    let differs = twin.as_ref().map(|twin| format!("({})", twin.header.title)).unwrap_or_default();
+    let twin = twin.as_ref().map(|twin| (twin, differs.as_str()));
+    let explained = corral_explore::explain(&run, &violation, twin, &options.about, options.lines)?;
+    say(&run.header.title);
+    explained.lines().for_each(say);
     Ok(Status::AsExpected)
 }

@@ -1,12 +1,12 @@
 //! `corral find`: how long it takes to find what seed files are about, from many starting points.
 
-use corral_explore::{Limits, Search};
+use corral_explore::Search;
 use corral_world::SeedFile;
 
 use crate::arguments::FindOptions;
 use crate::bench::{commit, machine};
 use crate::failure::{Done, Refused, Status};
-use crate::fuzz::{jobs, worker};
+use crate::fuzz::workers;
 use crate::replay::{load, name_of};
 use crate::say::say;
 use crate::table::table;
@@ -21,9 +21,7 @@ pub fn find(options: &FindOptions) -> Done {
     let find_options = corral_explore::FindOptions {
         starts: options.starts.into(),
         cap: options.cap,
-        jobs: jobs(options.jobs)?,
-        limits: Limits::default(),
-        worker: worker()?,
+        workers: workers(options.jobs)?,
     };
     let searches = corral_explore::find(&files, &find_options, |search| {
         let found = if search.found { "found" } else { "not found" };

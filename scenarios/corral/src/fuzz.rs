@@ -1,17 +1,19 @@
-//! `corral fuzz`: many seeds, with progress, and a seed file for each kind of failure.
+//! `corral fuzz`: many seeds, with progress; what fails is investigated and kept.
 
-use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use corral_explore::{Limits, Progress, Summary};
+use corral_explore::{Limits, Pool, Ran, Shard, ShrinkBudget, Signature, Tally, Watcher, Workers, investigate};
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Expectation, Found, Plan, SeedFile};
+use corral_world::{Arm, Plan};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::night::{NightFolder, Told};
 use crate::say::say;
 use crate::table::table;
 
@@ -21,10 +23,10 @@ pub fn work() -> Done {
     Ok(Status::AsExpected)
 }
 
-/// How a worker is started: it is this program too.
-pub fn worker() -> Result<(PathBuf, Vec<String>), Refused> {
+/// The workers: each is this program too.
+pub fn workers(jobs: Option<usize>) -> Result<Workers, Refused> {
     let program = std::env::current_exe().map_err(Refused::new)?;
-    Ok((program, vec!["worker".into()]))
+    Ok(Workers { program: (program, vec!["worker".into()]), count: self::jobs(jobs)?, limits: Limits::default() })
 }
 
 /// So many workers, or as many as there are cores.
@@ -39,10 +41,13 @@ pub fn jobs(asked: Option<usize>) -> Result<usize, Refused> {
 /// Fuzzes and prints what was found, by signature.
 pub fn fuzz(options: &FuzzOptions) -> Done {
     let arm = options.arm.arm();
-    let scenarios = match options.scenarios.is_empty() {
+    let mut scenarios: Vec<String> = match options.scenarios.is_empty() {
         true => catalogue().scenarios().iter().map(|scenario| scenario.name().to_owned()).collect(),
         false => options.scenarios.clone(),
     };
+    // One order for every way to name them, so that parts of a search add up to the whole.
+    scenarios.sort();
+    scenarios.dedup();
     for name in &scenarios {
         let scenario = catalogue().scenario(name)?;
         catalogue().check(scenario.as_ref(), &arm, &Plan::default())?;
@@ -56,39 +61,101 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     if options.time.is_some_and(|time| time.is_zero()) {
         return Err(Refused::new("--time 0s runs nothing; allowed is more"));
     }
-    let jobs = jobs(options.jobs)?;
-    if let Some(out) = &options.out {
-        prepare(out)?;
-    }
-    let digests = options.digests.as_deref().map(crate::run::create).transpose()?;
-    let total = options.seeds.as_ref().map(|_| (seeds.end - seeds.start) * scenarios.len() as u64);
+    let shard = options.shard.unwrap_or(Shard::WHOLE);
+    let of_range = match shard {
+        Shard::WHOLE => String::new(),
+        part => format!(" shard {part}"),
+    };
+    let told = Told {
+        arm: arm.to_string(),
+        scenarios: scenarios.clone(),
+        seeds: vec![match options.seeds {
+            Some(_) => format!("{}..{}{of_range}", seeds.start, seeds.end),
+            None => format!("from {}{of_range}", seeds.start),
+        }],
+        ..Told::here()
+    };
+    let total = options.seeds.as_ref().map(|_| seeds.clone().filter(|seed| shard.has(*seed)).count() * scenarios.len());
     let fuzz_options = corral_explore::FuzzOptions {
         scenarios,
         arm: arm.clone(),
         seeds,
+        shard,
         time: options.time,
-        jobs,
-        limits: Limits::default(),
-        worker: worker()?,
+        guided: options.guided,
+        workers: workers(options.jobs)?,
     };
-    let shown = Shown::new(total);
-    let summary = corral_explore::fuzz(&fuzz_options, |progress| shown.show(progress)).map_err(Refused::new)?;
-    let took = shown.finish();
-    say(report(&summary, took, &arm).trim_end());
-    if let Some(out) = &options.out {
-        write_seed_files(out, &summary, &arm)?;
+    let mut night = Night {
+        shown: Shown::new(total.map(|total| total as u64)),
+        folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
+        digests: options.digests.as_deref().map(|path| Ok::<_, Refused>((path.to_owned(), crate::run::create(path)?))).transpose()?,
+        interrupted: interrupted()?,
+        budget: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
+    };
+    let mut tally = Tally::default();
+    let ended = corral_explore::fuzz(catalogue(), &fuzz_options, &mut night, &mut tally);
+    let took = night.shown.finish();
+    // Whatever ended it, what was found until then is said.
+    say(report(&tally, took, &arm).trim_end());
+    ended.map_err(Refused::new)?;
+    if let Some(folder) = &mut night.folder {
+        folder.finish(&tally, took)?;
+        say(format_args!("the night's pages: {}", folder.index().display()));
     }
-    if let (Some(mut file), Some(path)) = (digests, &options.digests) {
-        for ((scenario, seed), digest) in &summary.digests {
-            writeln!(file, "{scenario} {seed} {digest}")
-                .map_err(|error| Refused::path(path, "cannot be written", error))?;
-        }
+    if let Some(path) = &options.junit {
+        crate::night::write_junit(path, &tally, told, night.folder.as_ref(), took)?;
     }
-    Ok(match (summary.stuck, summary.groups.is_empty()) {
+    Ok(match (tally.stuck, tally.groups.is_empty()) {
         (true, _) => Status::Stuck,
         (false, false) => Status::Violation,
         (false, true) => Status::AsExpected,
     })
+}
+
+/// Becomes true with the first Ctrl-C; the second ends the process as it always does.
+fn interrupted() -> Result<Arc<AtomicBool>, Refused> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    let handler = move || {
+        if set.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+        eprintln!("stopping; what was found is being kept (Ctrl-C again: at once)");
+    };
+    ctrlc::set_handler(handler).map_err(Refused::new)?;
+    Ok(flag)
+}
+
+/// Who looks on while a night of runs goes by.
+struct Night {
+    shown: Shown,
+    folder: Option<NightFolder>,
+    digests: Option<(PathBuf, std::fs::File)>,
+    interrupted: Arc<AtomicBool>,
+    budget: ShrinkBudget,
+}
+
+impl Watcher for Night {
+    fn ran(&mut self, ran: &Ran) -> io::Result<()> {
+        if let Some((path, file)) = &mut self.digests {
+            writeln!(file, "{} {} {}", ran.recipe.scenario, ran.recipe.seed, ran.digest)
+                .map_err(|error| io::Error::other(format!("{}: cannot be written: {error}", path.display())))?;
+        }
+        self.folder.as_mut().map_or(Ok(()), |folder| folder.ran(ran))
+    }
+
+    fn found(&mut self, pool: &mut Pool, ran: &Ran, tally: &Tally) -> io::Result<()> {
+        let Some(folder) = &mut self.folder else { return Ok(()) };
+        self.shown.say(&format!("{} fails; it is being looked into", ran.recipe.title()));
+        let files = folder.begin(ran)?;
+        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, self.budget)?;
+        folder.found(ran, &finding, tally, self.shown.elapsed())
+    }
+
+    fn goes_on(&mut self, tally: &Tally) -> bool {
+        self.shown.show(tally);
+        !self.interrupted.load(Ordering::SeqCst)
+    }
 }
 
 /// Progress as a bar on a terminal, as plain lines elsewhere.
@@ -96,7 +163,11 @@ struct Shown {
     bar: ProgressBar,
     plain: bool,
     total: Option<u64>,
+    last: u64,
 }
+
+/// Without a terminal, a line for so many runs.
+const LINE_EVERY: u64 = 100;
 
 impl Shown {
     fn new(total: Option<u64>) -> Shown {
@@ -109,23 +180,40 @@ impl Shown {
         let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} {msg}")
             .expect("a constant template");
         bar.set_style(style);
-        Shown { bar, plain, total }
+        Shown { bar, plain, total, last: 0 }
     }
 
-    fn show(&self, progress: Progress) -> bool {
-        let rate = progress.done as f64 / self.bar.elapsed().as_secs_f64().max(0.001);
-        let message = format!(
-            "{rate:.1} seeds/s, {} simulated, {} failed",
-            corral_world::text::brief(progress.simulated),
-            progress.failed
-        );
-        if self.plain && progress.done > self.bar.position() && progress.done.is_multiple_of(100) {
-            let of = self.total.map_or_else(String::new, |total| format!(" of {total}"));
-            eprintln!("{}{of} runs: {message}", progress.done);
+    fn elapsed(&self) -> Duration {
+        self.bar.elapsed()
+    }
+
+    fn show(&mut self, tally: &Tally) {
+        if tally.runs == self.last {
+            return;
         }
-        self.bar.set_position(progress.done);
+        let rate = tally.runs as f64 / self.bar.elapsed().as_secs_f64().max(0.001);
+        let groups = tally.by_size();
+        let groups: Vec<String> =
+            groups.iter().take(3).map(|((oracle, _), group)| format!("{oracle} {}", group.runs)).collect();
+        let message = format!(
+            "{rate:.1} seeds/s, {} simulated, {} situations, {} failed{}{}",
+            corral_world::text::brief(tally.simulated),
+            tally.situations.len(),
+            tally.failed,
+            if groups.is_empty() { "" } else { ": " },
+            groups.join(", "),
+        );
+        if self.plain && tally.runs / LINE_EVERY > self.last / LINE_EVERY {
+            let of = self.total.map_or_else(String::new, |total| format!(" of {total}"));
+            eprintln!("{}{of} runs: {message}", tally.runs);
+        }
+        self.last = tally.runs;
+        self.bar.set_position(tally.runs);
         self.bar.set_message(message);
-        true
+    }
+
+    fn say(&self, line: &str) {
+        if self.plain { eprintln!("{line}") } else { self.bar.println(line) }
     }
 
     fn finish(&self) -> Duration {
@@ -134,73 +222,37 @@ impl Shown {
     }
 }
 
-fn report(summary: &Summary, took: Duration, arm: &Arm) -> String {
-    let per_hour = summary.runs as f64 / took.as_secs_f64().max(0.001) * 3600.0;
-    let at = |part: usize| {
-        summary.run_times_us.get(summary.run_times_us.len() * part / 100).copied().unwrap_or(0) as f64 / 1000.0
-    };
+/// What was done and what failed, for a terminal.
+pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
+    let per_hour = tally.runs as f64 / took.as_secs_f64().max(0.001) * 3600.0;
     let mut text = format!(
-        "{arm}: {} runs in {:.1} s ({per_hour:.0} seeds an hour; median {:.0} ms, p99 {:.0} ms), {} s simulated, {} events\n",
-        summary.runs,
+        "{arm}: {} runs in {:.1} s ({per_hour:.0} seeds an hour; median {} ms, p99 {} ms), {} s simulated, {} events, {} situations\n",
+        tally.runs,
         took.as_secs_f64(),
-        at(50),
-        at(99),
-        summary.simulated_seconds,
-        summary.events
+        tally.percentile(50).as_millis(),
+        tally.percentile(99).as_millis(),
+        tally.simulated.as_secs(),
+        tally.events,
+        tally.situations.len(),
     );
-    if summary.groups.is_empty() {
+    let groups = tally.by_size();
+    if groups.is_empty() {
         text.push_str("no violation\n");
         return text;
     }
     let mut rows = vec![["runs", "oracle", "signature", "first seeds"].map(str::to_owned).to_vec()];
-    for group in &summary.groups {
-        let first: Vec<String> = group.seeds.iter().take(5).map(|(_, seed)| seed.to_string()).collect();
-        rows.push(vec![group.seeds.len().to_string(), group.oracle.clone(), group.signature.clone(), first.join(" ")]);
+    for ((oracle, signature), group) in &groups {
+        let first: Vec<String> = group.first.iter().map(|(_, seed)| seed.to_string()).collect();
+        rows.push(vec![group.runs.to_string(), oracle.clone(), signature.clone(), first.join(" ")]);
     }
     text.push_str(&table(&rows));
-    if let Some((scenario, seed)) = summary.groups.first().and_then(|group| group.seeds.first()) {
+    if let Some((scenario, seed)) = groups.first().and_then(|(_, group)| group.first.first()) {
         text.push_str(&format!("reproduce: corral run {scenario} --seed {seed} {}\n", arm.options()));
     }
     text
 }
 
-fn prepare(out: &Path) -> Result<(), Refused> {
-    std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
-    let probe = out.join(".corral-can-write");
-    std::fs::write(&probe, b"").map_err(|error| Refused::path(out, "cannot be written", error))?;
-    std::fs::remove_file(&probe).map_err(|error| Refused::path(out, "cannot be written", error))
-}
-
-fn write_seed_files(out: &Path, summary: &Summary, arm: &Arm) -> Result<(), Refused> {
-    let mut written = BTreeSet::new();
-    for (index, group) in summary.groups.iter().enumerate() {
-        let Some(run @ (name, seed)) = group.seeds.first() else { continue };
-        // What else this run showed goes along; a run that shows several signatures is one file.
-        let others =
-            summary.groups.iter().filter(|other| other.signature != group.signature && other.seeds.contains(run));
-        let along = others.map(|other| other.signature.clone()).collect();
-        if !written.insert(run) {
-            continue;
-        }
-        let plan = catalogue().scenario(name)?.expand(*seed, arm)?;
-        let file = SeedFile {
-            version: 1,
-            issue: String::new(),
-            title: group.signature.clone(),
-            scenario: name.clone(),
-            seed: *seed,
-            found: Some(Found { commit: crate::bench::commit(), toolchain: crate::bench::toolchain() }),
-            fails: vec![arm.clone()],
-            passes: Vec::new(),
-            reached: Vec::new(),
-            expect: Expectation { oracle: group.oracle.clone(), signature: group.signature.clone(), along },
-            cluster: plan.cluster,
-            steps: plan.steps,
-            faults: plan.faults,
-        };
-        let path = out.join(format!("{:02}-{name}-{seed}.toml", index + 1));
-        std::fs::write(&path, file.to_toml()).map_err(|error| Refused::path(&path, "cannot be written", error))?;
-        say(format_args!("wrote {}", path.display()));
-    }
-    Ok(())
+/// The signatures of a run as a reader names them: the oracles.
+pub fn oracles(signatures: &std::collections::BTreeSet<Signature>) -> String {
+    signatures.iter().map(|(oracle, _)| oracle.as_str()).collect::<Vec<_>>().join(", ")
 }

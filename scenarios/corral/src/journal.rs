@@ -1,34 +1,30 @@
-//! Journals as files: what `run` writes and `report` and `inspect` read.
+//! Journals as files: what `run` writes and `explain`, `report` and `inspect` read.
 
 use std::fs::File;
-use std::io::BufWriter;
+use std::io::BufReader;
 use std::path::Path;
 
-use corral_core::journal::{Header, file};
+use corral_core::journal::{JournalFile, file};
+use corral_explore::{Keep, Origin};
 use corral_world::{Recipe, Verdict};
 
 use crate::bench::{commit, toolchain};
 use crate::failure::Refused;
 
-/// Writes the journal of a run that kept it.
-pub fn write(out: File, path: &Path, recipe: &Recipe, plan: Option<&Path>, verdict: &Verdict) -> Result<(), Refused> {
-    let Some(journal) = &verdict.journal else { return Ok(()) };
-    let header = Header {
-        version: Header::VERSION,
-        title: recipe.title(),
-        reproduce: reproduce(recipe, plan),
-        commit: commit(),
-        toolchain: toolchain(),
-        digest: verdict.digest.clone(),
-        ended_at: verdict.simulated,
-        run: serde_json::to_value(recipe).map_err(Refused::new)?,
-    };
-    let written = file::write(BufWriter::new(out), &header, journal, &verdict.logs);
-    written.map_err(|error| Refused::path(path, "cannot write the journal", error))
+/// Writes the journal of a run that kept it; `plan` is the file that its plan is from, if that is not the seed's own.
+pub fn write(path: &Path, recipe: &Recipe, plan: Option<&Path>, verdict: &Verdict) -> Result<(), Refused> {
+    let origin = Origin { commit: commit(), toolchain: toolchain() };
+    let header = origin.header(recipe, reproduce(recipe, plan));
+    Keep { path: path.to_owned(), header }.write(verdict).map_err(Refused::new)
 }
 
-/// The command that runs it again; with the file that its plan is from, if it is not the seed's own.
-pub fn reproduce(recipe: &Recipe, plan: Option<&Path>) -> String {
+/// Reads a journal.
+pub fn read(path: &Path) -> Result<JournalFile, Refused> {
+    let input = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    file::read(BufReader::new(input)).map_err(|error| Refused::new(format!("{}: {error}", path.display())))
+}
+
+fn reproduce(recipe: &Recipe, plan: Option<&Path>) -> String {
     let Recipe { scenario, arm, seed, .. } = recipe;
     let plan = plan.map_or_else(String::new, |path| format!("--plan {}", path.display()));
     let words = [format!("corral run {scenario} --seed {seed}"), arm.options(), plan];

@@ -10,9 +10,13 @@ mod find;
 mod fuzz;
 mod journal;
 mod list;
+mod night;
 mod replay;
+mod report;
+mod reseed;
 mod run;
 mod say;
+mod shrink;
 mod table;
 
 use std::process::ExitCode;
@@ -38,6 +42,9 @@ fn main() -> ExitCode {
         Command::Replay(options) => replay::replay(&options),
         Command::Run(options) => run::run(&options),
         Command::Explain(options) => explain::explain(&options),
+        Command::Shrink(options) => shrink::shrink(&options),
+        Command::Report(options) => report::report(&options),
+        Command::Merge(options) => night::merge(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Find(options) => find::find(&options),
         Command::Worker => fuzz::work(),

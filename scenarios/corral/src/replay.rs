@@ -1,5 +1,6 @@
 //! `corral replay`: every arm of every seed file, against what the file says.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use corral_explore::in_parallel;
@@ -17,6 +18,7 @@ pub fn replay(options: &ReplayOptions) -> Done {
     let loaded = load(&options.files)?;
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
+    let mut faded = BTreeSet::new();
     let arms: Vec<(&Path, &SeedFile, &Arm, bool)> = loaded
         .iter()
         .flat_map(|(path, file)| arms_of(file).map(move |(arm, fails)| (path.as_path(), file, arm, fails)))
@@ -44,6 +46,9 @@ pub fn replay(options: &ReplayOptions) -> Done {
             let reproduce = format!("  reproduce: corral replay {}", path.display());
             notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
         }
+        if let Finding::Faded(_) = finding {
+            faded.insert(path.to_owned());
+        }
         if finding.is_bad() {
             notes.push(String::new());
         }
@@ -57,7 +62,17 @@ pub fn replay(options: &ReplayOptions) -> Done {
             bad |= !robust(path, file, options.robust, jobs)?;
         }
     }
+    if options.reseed {
+        for (path, file) in loaded.iter().filter(|(path, _)| faded.contains(path)) {
+            crate::reseed::reseed(path, file, jobs)?;
+        }
+    }
     Ok(if bad { Status::Violation } else { Status::AsExpected })
+}
+
+/// Whether an arm did what its seed file says.
+pub fn is_as_expected(file: &SeedFile, fails: bool, verdict: &Verdict) -> bool {
+    matches!(judge(file, fails, verdict), Finding::AsExpected)
 }
 
 /// The seed files of these paths, and those in them that are folders; all of seeds/ if there are none.

@@ -31,18 +31,19 @@ pub fn run(options: &RunOptions) -> Done {
         return Ok(Status::AsExpected);
     }
     // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
-    let journal = options.journal.as_deref().map(create).transpose()?;
-    let logs = options.logs.map(Into::into).or_else(|| journal.is_some().then_some(tracing::Level::WARN));
-    let run_options = corral_world::RunOptions { keep_journal: journal.is_some(), logs, ..Default::default() };
+    options.journal.as_deref().map(create).transpose()?;
+    let keeps = options.journal.is_some();
+    let logs = options.logs.map(Into::into).or_else(|| keeps.then_some(tracing::Level::WARN));
+    let run_options = corral_world::RunOptions { keep_journal: keeps, logs, ..Default::default() };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
         say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));
     }
     say(summary(&options.scenario, seed, &arm, &verdict));
-    if let (Some(file), Some(path)) = (journal, &options.journal) {
+    if let Some(path) = &options.journal {
         let recipe = Recipe { scenario: options.scenario.clone(), arm: arm.clone(), seed, plan: Some(plan.clone()) };
-        crate::journal::write(file, path, &recipe, options.plan.as_deref(), &verdict)?;
+        crate::journal::write(path, &recipe, options.plan.as_deref(), &verdict)?;
     }
     if options.twice {
         let again = corral_world::run(scenario, &arm, seed, Some(plan), run_options)?;

@@ -1,30 +1,74 @@
 //! Why a run failed, out of its journal: the events of the objects that the violation names, of those that own them or wait for them, and of those
-//! that their controllers had read, with who acted on what and how old it was.
+//! that their controllers had read, with who acted on what and how old it was; and where the run parts from its passing twin.
 //!
 //! It knows no oracle and no race. What it prints is chosen by names, owner references and reads, and cut to a number of lines by what tells least.
 
+mod divergence;
 mod history;
 mod lines;
 mod objects;
+mod words;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use corral_core::journal::{Kept, LogEntry};
-use corral_world::{Arm, RunOptions, Scenario, SeedFile, Violation};
+use corral_core::journal::{Event, Header, JournalFile};
+use corral_world::{Catalogue, Recipe, RunOptions, SeedFile, Violation};
 
+pub use divergence::parting;
+
+use crate::twin::twin_of_seed_file;
 use history::{History, Object};
 use objects::Role;
 
-/// The chain of events behind a violation, in at most this many lines. Of the logs, what names an object of the chain is told, and what a process
-/// said last before it failed.
-fn explain(
-    journal: &Kept,
-    logs: &[LogEntry],
+/// More lines than this would have to be read like a log.
+pub const USUAL_LINES: u16 = 40;
+
+/// How a run came to its violation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The violation.
+    pub violation: Violation,
+    /// Where it parts from its passing twin; empty if there is none.
+    pub divergence: Vec<String>,
+    /// The chain of events; the violation is in the last line, or the last but one.
+    pub chain: Vec<String>,
+}
+
+impl Explanation {
+    /// All its lines.
+    pub fn lines(&self) -> impl Iterator<Item = &String> {
+        self.divergence.iter().chain(&self.chain)
+    }
+}
+
+/// The violations that a journal tells of, in order.
+pub fn violations(journal: &JournalFile) -> Vec<Violation> {
+    let violation = |record: &corral_core::journal::Record<'_>| match &record.event {
+        Event::Violation { oracle, signature, detail } => Some(Violation {
+            oracle: oracle.to_string(),
+            signature: signature.to_string(),
+            detail: detail.to_string(),
+            at: record.at,
+        }),
+        _ => None,
+    };
+    journal.records.iter().filter_map(violation).collect()
+}
+
+/// The chain of events behind a violation, after the place where the run parts from its twin (which is told with in what it differs), in at most
+/// this many lines. It tells of the objects that belong to the violation, or of those with the names `about`, if there are any. Of the logs, what
+/// names an object of the chain is told, and what a process said last before it failed.
+///
+/// # Errors
+/// There is nothing of these names in the run; in one line.
+pub fn explain(
+    journal: &JournalFile,
     violation: &Violation,
+    twin: Option<(&JournalFile, &str)>,
     about: &[String],
-    most_lines: usize,
-) -> Result<Vec<String>, String> {
+    most_lines: u16,
+) -> Result<Explanation, String> {
+    let divergence = twin.map_or_else(Vec::new, |(twin, differs)| divergence::told(journal, twin, differs));
     let history = History::of(journal);
     let objects = match about {
         [] => objects::of(&history, violation),
@@ -33,35 +77,55 @@ fn explain(
     if objects.is_empty() && !about.is_empty() {
         return Err(format!("the run has no object of the name {}", about.join(" or ")));
     }
-    Ok(lines::of(&Run { journal, logs, history: &history, objects: &objects }, violation, most_lines))
+    let room = usize::from(most_lines).saturating_sub(divergence.len());
+    let chain = lines::of(&Run { journal, history: &history, objects: &objects }, violation, room);
+    Ok(Explanation { violation: violation.clone(), divergence, chain })
 }
 
-/// More lines than this would have to be read like a log.
-pub const USUAL_LINES: u16 = 56;
-
-/// Runs an arm of a seed file that is to fail, and gives the chain of its violation; none if the arm no longer shows that. The chain tells of the
-/// objects that belong to the violation, or of those with the names `about`, if there are any.
+/// Runs the first failing arm of a seed file, and its twin, and explains its violation; none if the arm no longer shows that.
 ///
 /// # Errors
 /// The arm cannot run, or there is nothing of these names in it; in one line.
 pub fn explain_seed_file(
     file: &SeedFile,
-    scenario: Arc<dyn Scenario>,
-    arm: &Arm,
+    catalogue: &dyn Catalogue,
     about: &[String],
     most_lines: u16,
-) -> Result<Option<Vec<String>>, String> {
+) -> Result<Option<Explanation>, String> {
+    let arm = file.fails.first().ok_or("no arm of it fails, there is nothing to explain")?.clone();
+    let recipe = Recipe { scenario: file.scenario.clone(), arm, seed: file.seed, plan: Some(file.plan()) };
+    let journal = journal_of(&recipe, catalogue)?;
+    let Some(violation) = violations(&journal).into_iter().find(|found| file.expects(found)) else { return Ok(None) };
+    let twin = match twin_of_seed_file(file, catalogue) {
+        Some(twin) => Some((journal_of(&twin.recipe, catalogue)?, twin.differs)),
+        None => None,
+    };
+    let twin = twin.as_ref().filter(|(twin, _)| !violations(twin).iter().any(|found| file.expects(found)));
+    let twin = twin.map(|(twin, differs)| (twin, differs.as_str()));
+    explain(&journal, &violation, twin, about, most_lines).map(Some)
+}
+
+/// Does a run in this process, for its journal.
+fn journal_of(recipe: &Recipe, catalogue: &dyn Catalogue) -> Result<JournalFile, String> {
+    let scenario = catalogue.scenario(&recipe.scenario)?;
     let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN), ..RunOptions::default() };
-    let verdict = corral_world::run(scenario, arm, file.seed, Some(file.plan()), options)?;
-    let violation = verdict.violations.iter().find(|found| file.expects(found));
-    let journal = verdict.journal.as_ref().expect("it was asked for");
-    violation.map(|violation| explain(journal, &verdict.logs, violation, about, most_lines.into())).transpose()
+    let verdict = corral_world::run(scenario, &recipe.arm, recipe.seed, recipe.plan.clone(), options)?;
+    let header = Header {
+        version: Header::VERSION,
+        title: recipe.title(),
+        reproduce: String::new(),
+        commit: String::new(),
+        toolchain: String::new(),
+        digest: verdict.digest,
+        ended_at: verdict.simulated,
+        run: serde_json::Value::Null,
+    };
+    Ok(JournalFile::of(header, &verdict.journal.expect("it was asked for"), verdict.logs))
 }
 
 /// A run, and what of it the chain is about.
 struct Run<'a> {
-    journal: &'a Kept,
-    logs: &'a [LogEntry],
+    journal: &'a JournalFile,
     history: &'a History,
     objects: &'a BTreeMap<Object, Role>,
 }

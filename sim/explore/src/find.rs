@@ -1,13 +1,12 @@
 //! How long it takes to find a recorded failure without help: seeds and processor time, from many starting points.
 
-use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use corral_world::{Arm, SeedFile};
+use corral_world::{Arm, Recipe, SeedFile};
 
-use crate::job::{Job, JobResult, Outcome};
-use crate::pool::{Limits, Pool};
+use crate::job::{Job, JobResult};
+use crate::pool::{Pool, Ticket, Workers};
 
 /// Starting points are so many seeds apart: more than a search ever takes.
 const APART: u64 = 1_000_000;
@@ -19,12 +18,8 @@ pub struct FindOptions {
     pub starts: u64,
     /// Processor time after which a search is given up.
     pub cap: Duration,
-    /// Worker processes.
-    pub jobs: usize,
-    /// What each may use.
-    pub limits: Limits,
-    /// The program to start as a worker, and its arguments.
-    pub worker: (PathBuf, Vec<String>),
+    /// The worker processes.
+    pub workers: Workers,
 }
 
 /// The search for a failure from one starting point, which takes seeds in order.
@@ -52,8 +47,7 @@ pub fn find(
     options: &FindOptions,
     mut progress: impl FnMut(&Search),
 ) -> std::io::Result<Vec<Search>> {
-    let (program, arguments) = options.worker.clone();
-    let pool = Pool::start(program, arguments, options.jobs, options.limits);
+    let mut pool = Pool::start(options.workers.clone());
     let targets: Vec<(&SeedFile, &Arm)> =
         files.iter().filter_map(|file| file.fails.first().map(|arm| (file, arm))).collect();
     let begin = |target, nth: u64| Search { target, start: nth * APART, seeds: 0, cpu: Duration::ZERO, found: false };
@@ -61,36 +55,35 @@ pub fn find(
         (0..targets.len()).flat_map(|target| (0..options.starts).map(move |nth| begin(target, nth))).collect();
     let job_of = |search: &Search| {
         let (file, arm) = targets[search.target];
-        Job { scenario: file.scenario.clone(), arm: arm.clone(), seed: search.start + search.seeds }
+        let seed = search.start + search.seeds;
+        Job::from(Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan: None })
     };
-    let (mut under_way, mut done): (Vec<Search>, Vec<Search>) = (Vec::new(), Vec::new());
+    let mut under_way: BTreeMap<Ticket, Search> = BTreeMap::new();
+    let mut done: Vec<Search> = Vec::new();
     loop {
-        while under_way.len() < options.jobs.max(1)
+        while under_way.len() < pool.count()
             && let Some(search) = waiting.pop_front()
         {
-            pool.submit(job_of(&search));
-            under_way.push(search);
+            under_way.insert(pool.submit(job_of(&search)), search);
         }
         if under_way.is_empty() {
             done.sort_by_key(|search| (search.target, search.start));
             return Ok(done);
         }
-        let Some(result) = pool.next(Duration::from_secs(1))? else { continue };
-        // Two searches may wait for equal jobs; then their results are equal too.
-        let Some(index) = under_way.iter().position(|search| job_of(search) == result.job) else { continue };
-        let search = &mut under_way[index];
+        let Some((ticket, result)) = pool.next(Duration::from_secs(1))? else { continue };
+        let Some(mut search) = under_way.remove(&ticket) else { continue };
         search.seeds += 1;
         search.cpu += result.cpu();
         search.found = shows(&result, targets[search.target].0);
         if search.found || search.cpu >= options.cap {
-            progress(search);
-            done.push(under_way.swap_remove(index));
+            progress(&search);
+            done.push(search);
         } else {
-            pool.submit(job_of(search));
+            under_way.insert(pool.submit(job_of(&search)), search);
         }
     }
 }
 
 fn shows(result: &JobResult, file: &SeedFile) -> bool {
-    matches!(&result.outcome, Outcome::Judged(verdict) if verdict.violations.iter().any(|found| file.expects(found)))
+    result.verdict().is_some_and(|verdict| verdict.violations.iter().any(|found| file.expects(found)))
 }

@@ -1,15 +1,16 @@
-//! The fuzz loop: seeds in order, failures grouped by signature.
+//! The fuzz loop: seeds in order, and what they came to in the same order, for any number of workers.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
+use std::io;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use corral_world::Arm;
-use serde::Serialize;
+use corral_world::{Arm, Catalogue, Recipe};
 
-use crate::job::{Job, JobResult, Outcome};
-use crate::pool::{Limits, Pool};
+use crate::guide::Guide;
+use crate::job::Job;
+use crate::pool::{Pool, Ticket, Workers};
+use crate::tally::{Ran, Tally};
 
 /// What to fuzz.
 #[derive(Clone, Debug)]
@@ -20,132 +21,135 @@ pub struct FuzzOptions {
     pub arm: Arm,
     /// The seeds.
     pub seeds: Range<u64>,
+    /// Which of them.
+    pub shard: Shard,
     /// Stop after this much real time.
     pub time: Option<Duration>,
-    /// Worker processes.
-    pub jobs: usize,
-    /// What each may use.
-    pub limits: Limits,
-    /// The program to start as a worker, and its arguments.
-    pub worker: (PathBuf, Vec<String>),
+    /// Keep the plans that meet new situations, and try variations of them beside new seeds.
+    pub guided: bool,
+    /// The worker processes.
+    pub workers: Workers,
 }
 
-/// Where the loop stands, for whoever shows progress.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
-    /// Runs done.
-    pub done: u64,
-    /// Runs that failed.
-    pub failed: u64,
-    /// Simulated time, all runs together.
-    pub simulated: Duration,
+/// One of several equal parts of a range of seeds; no seed is in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which, from 1.
+    pub index: u64,
+    /// How many there are.
+    pub of: u64,
 }
 
-/// Equal failures.
-#[derive(Clone, Debug, Serialize)]
-pub struct Group {
-    /// The oracle.
-    pub oracle: String,
-    /// The signature.
-    pub signature: String,
-    /// Scenario and seed of each run that failed so, in order.
-    pub seeds: Vec<(String, u64)>,
-}
+impl Shard {
+    /// All of it.
+    pub const WHOLE: Shard = Shard { index: 1, of: 1 };
 
-/// What a fuzz run found. The same for any number of workers.
-#[derive(Clone, Debug, Serialize)]
-pub struct Summary {
-    /// Runs done.
-    pub runs: u64,
-    /// Failures by signature, the most frequent first.
-    pub groups: Vec<Group>,
-    /// Simulated time, all runs together, in seconds.
-    pub simulated_seconds: u64,
-    /// Events, all runs together.
-    pub events: u64,
-    /// Real time of each run in microseconds, ascending.
-    #[serde(skip)]
-    pub run_times_us: Vec<u64>,
-    /// Digest of each run, by scenario and seed.
-    #[serde(skip)]
-    pub digests: BTreeMap<(String, u64), String>,
-    /// Whether a run never ended or took its worker with it.
-    pub stuck: bool,
-}
-
-/// A fuzz loop under way.
-struct Fuzz {
-    results: BTreeMap<(u64, usize), JobResult>,
-}
-
-/// Runs the seeds; `progress` is called after each run and says whether to go on.
-///
-/// # Errors
-/// A worker cannot be started or does not speak the protocol.
-pub fn fuzz(options: &FuzzOptions, mut progress: impl FnMut(Progress) -> bool) -> std::io::Result<Summary> {
-    let (program, arguments) = options.worker.clone();
-    let pool = Pool::start(program, arguments, options.jobs, options.limits);
-    #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
-    let began = std::time::Instant::now();
-    let scenarios = options.scenarios.len();
-    let mut jobs = options.seeds.clone().flat_map(|seed| (0..scenarios).map(move |scenario| (seed, scenario)));
-    let mut loop_state = Fuzz { results: BTreeMap::new() };
-    let (mut under_way, mut state, mut stop) = (0_usize, Progress::default(), false);
-    loop {
-        stop |= options.time.is_some_and(|limit| began.elapsed() >= limit);
-        while !stop && under_way < options.jobs.max(1) * 2 {
-            let Some((seed, scenario)) = jobs.next() else { break };
-            pool.submit(Job { scenario: options.scenarios[scenario].clone(), arm: options.arm.clone(), seed });
-            under_way += 1;
-        }
-        if under_way == 0 {
-            return Ok(loop_state.summary());
-        }
-        if let Some(result) = pool.next(Duration::from_millis(200))? {
-            under_way -= 1;
-            state.done += 1;
-            state.failed += u64::from(!result.signatures().is_empty());
-            if let Outcome::Judged(verdict) = &result.outcome {
-                state.simulated += verdict.simulated.as_duration();
-            }
-            let scenario = options.scenarios.iter().position(|name| *name == result.job.scenario).unwrap_or(0);
-            loop_state.results.insert((result.job.seed, scenario), result);
-        }
-        stop |= !progress(state);
+    /// Whether the seed belongs to it.
+    pub fn has(self, seed: u64) -> bool {
+        seed % self.of == self.index - 1
     }
 }
 
-impl Fuzz {
-    fn summary(self) -> Summary {
-        let mut groups: BTreeMap<(String, String), Vec<(String, u64)>> = BTreeMap::new();
-        let mut summary = Summary {
-            runs: self.results.len() as u64,
-            groups: Vec::new(),
-            simulated_seconds: 0,
-            events: 0,
-            run_times_us: Vec::new(),
-            digests: BTreeMap::new(),
-            stuck: false,
-        };
-        for result in self.results.into_values() {
-            let run = (result.job.scenario.clone(), result.job.seed);
-            for signature in result.signatures() {
-                groups.entry(signature).or_default().push(run.clone());
-            }
-            summary.run_times_us.push(result.took_us);
-            match result.outcome {
-                Outcome::Judged(verdict) => {
-                    summary.simulated_seconds += verdict.simulated.as_duration().as_secs();
-                    summary.events += verdict.events;
-                    summary.digests.insert(run, verdict.digest);
-                }
-                Outcome::Stuck | Outcome::Died(_) => summary.stuck = true,
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Shard, String> {
+        let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        match numbers {
+            Some((index, of)) if (1..=of).contains(&index) => Ok(Shard { index, of }),
+            _ => Err(format!("{text:?} is no shard; allowed is I/N with I from 1 to N, as in 2/8")),
+        }
+    }
+}
+
+impl std::fmt::Display for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.index, self.of)
+    }
+}
+
+/// Who looks on, and decides.
+pub trait Watcher {
+    /// Told after each run, in the order of the seeds.
+    ///
+    /// # Errors
+    /// It cannot be noted: the loop ends.
+    fn ran(&mut self, ran: &Ran) -> io::Result<()>;
+
+    /// Told of a run that shows what none before it has shown; nothing goes on until it returns. The pool is for whatever it wants to try.
+    ///
+    /// # Errors
+    /// It cannot be kept: the loop ends.
+    fn found(&mut self, pool: &mut Pool, ran: &Ran, tally: &Tally) -> io::Result<()>;
+
+    /// Asked all the time; false ends the loop at once.
+    fn goes_on(&mut self, tally: &Tally) -> bool;
+}
+
+/// Results are taken in the order of the seeds; so many runs for each worker may be ahead of the one that is waited for.
+const AHEAD: usize = 8;
+/// What is learnt from a run is used so many runs later, whatever the number of workers: a guided search is the same for one and for many.
+const GUIDED_AHEAD: usize = 16;
+
+/// Runs the seeds until they, the time or the watcher's patience end, and adds what they come to.
+///
+/// # Errors
+/// A worker cannot be started, or the watcher gave up; what was counted until then is in the tally.
+pub fn fuzz(
+    catalogue: &dyn Catalogue,
+    options: &FuzzOptions,
+    watcher: &mut dyn Watcher,
+    tally: &mut Tally,
+) -> io::Result<()> {
+    let mut pool = Pool::start(options.workers.clone());
+    #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
+    let began = std::time::Instant::now();
+    let seeds = options.seeds.clone().filter(|seed| options.shard.has(*seed));
+    let mut fresh = seeds.flat_map(|seed| options.scenarios.iter().map(move |name| (name, seed)));
+    let mut guide = options.guided.then(|| Guide::new(catalogue, &options.arm, options.seeds.start));
+    let ahead = if options.guided { GUIDED_AHEAD } else { pool.count() * AHEAD };
+    let mut under_way: VecDeque<(Ticket, Recipe)> = VecDeque::new();
+    loop {
+        if !watcher.goes_on(tally) {
+            return Ok(());
+        }
+        let has_time = options.time.is_none_or(|limit| began.elapsed() < limit);
+        while has_time && under_way.len() < ahead {
+            let Some((scenario, seed)) = fresh.next() else { break };
+            let plan = guide.as_mut().and_then(|guide| guide.plan(scenario, seed));
+            let recipe = Recipe { scenario: scenario.clone(), arm: options.arm.clone(), seed, plan };
+            let job = Job { recipe: recipe.clone(), situations: true, keep: None };
+            under_way.push_back((pool.submit(job), recipe));
+        }
+        let Some((ticket, _)) = under_way.front() else { return Ok(()) };
+        let Some(result) = pool.wait(*ticket, Duration::from_millis(200))? else { continue };
+        let Some((_, recipe)) = under_way.pop_front() else { return Ok(()) };
+        let ran = Ran::new(recipe, &result, &tally.situations);
+        let is_new = tally.add(&ran);
+        if let Some(guide) = &mut guide {
+            guide.learn(&ran);
+        }
+        watcher.ran(&ran)?;
+        if is_new {
+            watcher.found(&mut pool, &ran, tally)?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_share_the_seeds_out() {
+        for of in 1..6 {
+            for seed in 0..40 {
+                assert_eq!((1..=of).filter(|index| Shard { index: *index, of }.has(seed)).count(), 1);
             }
         }
-        summary.run_times_us.sort_unstable();
-        summary.groups =
-            groups.into_iter().map(|((oracle, signature), seeds)| Group { oracle, signature, seeds }).collect();
-        summary.groups.sort_by_key(|group| std::cmp::Reverse(group.seeds.len()));
-        summary
+        assert_eq!("2/8".parse(), Ok(Shard { index: 2, of: 8 }));
+        for bad in ["0/2", "3/2", "1", "1/0", "a/b", "-1/2"] {
+            assert!(bad.parse::<Shard>().unwrap_err().contains("allowed is I/N"), "{bad}");
+        }
     }
 }

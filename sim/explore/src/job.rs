@@ -1,33 +1,49 @@
 //! One run as a line of JSON to a worker, and its result as a line back.
 
-use std::io::{BufRead, Write};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufWriter, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use corral_world::{Arm, Catalogue, RunOptions, Verdict, run};
+use corral_core::journal::{Header, file};
+use corral_world::{Catalogue, OWN_FAULT, Recipe, RunOptions, Verdict, run};
 use serde::{Deserialize, Serialize};
 
 /// A run to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// The scenario's name.
-    pub scenario: String,
-    /// What of the system runs.
-    pub arm: Arm,
-    /// The seed.
-    pub seed: u64,
+    /// The run.
+    pub recipe: Recipe,
+    /// Whether to note which situations it meets.
+    #[serde(default)]
+    pub situations: bool,
+    /// Where to write its journal, if anywhere.
+    #[serde(default)]
+    pub keep: Option<Keep>,
+}
+
+/// Where a journal goes, and what is written above it; digest and end are the run's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Keep {
+    /// The file.
+    pub path: PathBuf,
+    /// Its first line.
+    pub header: Header,
 }
 
 /// What became of a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobResult {
-    /// The job.
-    pub job: Job,
     /// Its end.
     pub outcome: Outcome,
     /// Real time it took, in microseconds.
     pub took_us: u64,
     /// Processor time it took, in microseconds.
     pub cpu_us: u64,
+    /// Why its journal could not be written, in one line.
+    #[serde(default)]
+    pub unwritten: Option<String>,
 }
 
 /// How a job ended.
@@ -41,16 +57,33 @@ pub enum Outcome {
     Died(String),
 }
 
+/// Oracle and signature: what groups equal failures.
+pub type Signature = (String, String);
+
+impl From<Recipe> for Job {
+    fn from(recipe: Recipe) -> Job {
+        Job { recipe, situations: false, keep: None }
+    }
+}
+
 impl JobResult {
     /// Oracle and signature of everything wrong with it; a stuck or dead worker has a signature too.
-    pub fn signatures(&self) -> Vec<(String, String)> {
-        let own = |signature: &str| vec![(corral_world::OWN_FAULT.to_owned(), signature.to_owned())];
+    pub fn signatures(&self) -> BTreeSet<Signature> {
+        let own = |signature: &str| [(OWN_FAULT.to_owned(), signature.to_owned())].into();
         match &self.outcome {
             Outcome::Judged(verdict) => {
                 verdict.violations.iter().map(|found| (found.oracle.clone(), found.signature.clone())).collect()
             }
             Outcome::Stuck => own("the run does not end: the watchdog stopped it"),
             Outcome::Died(words) => own(&format!("the worker died: {}", corral_world::text::normalised(words))),
+        }
+    }
+
+    /// The verdict, if there is one.
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match &self.outcome {
+            Outcome::Judged(verdict) => Some(verdict),
+            Outcome::Stuck | Outcome::Died(_) => None,
         }
     }
 
@@ -67,17 +100,39 @@ impl JobResult {
 pub fn serve(catalogue: &dyn Catalogue, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
     for line in input.lines() {
         let job: Job = serde_json::from_str(&line?)?;
-        let scenario = catalogue.scenario(&job.scenario).map_err(std::io::Error::other)?;
-        let before = processor_time();
-        let verdict = run(scenario, &job.arm, job.seed, None, RunOptions::default()).map_err(std::io::Error::other)?;
-        let took_us = verdict.took.as_micros() as u64;
-        let cpu_us = (processor_time() - before).as_micros() as u64;
-        let result = JobResult { job, outcome: Outcome::Judged(Box::new(verdict)), took_us, cpu_us };
-        serde_json::to_writer(&mut output, &result)?;
+        serde_json::to_writer(&mut output, &done(catalogue, job)?)?;
         output.write_all(b"\n")?;
         output.flush()?;
     }
     Ok(())
+}
+
+fn done(catalogue: &dyn Catalogue, job: Job) -> std::io::Result<JobResult> {
+    let Recipe { scenario, arm, seed, plan } = job.recipe;
+    let scenario = catalogue.scenario(&scenario).map_err(std::io::Error::other)?;
+    let before = processor_time();
+    let logs = job.keep.is_some().then_some(tracing::Level::WARN);
+    let options = RunOptions { keep_journal: job.keep.is_some(), logs, situations: job.situations };
+    let verdict = run(scenario, &arm, seed, plan, options).map_err(std::io::Error::other)?;
+    let took_us = verdict.took.as_micros() as u64;
+    let cpu_us = (processor_time() - before).as_micros() as u64;
+    let unwritten = job.keep.and_then(|keep| keep.write(&verdict).err());
+    Ok(JobResult { outcome: Outcome::Judged(Box::new(verdict)), took_us, cpu_us, unwritten })
+}
+
+impl Keep {
+    /// Writes a run's journal, if the run kept it.
+    ///
+    /// # Errors
+    /// It cannot be written; in one line.
+    pub fn write(mut self, verdict: &Verdict) -> Result<(), String> {
+        let Some(journal) = &verdict.journal else { return Ok(()) };
+        self.header.digest.clone_from(&verdict.digest);
+        self.header.ended_at = verdict.simulated;
+        let written = File::create(&self.path)
+            .and_then(|out| file::write(BufWriter::new(out), &self.header, journal, &verdict.logs));
+        written.map_err(|error| format!("{}: cannot write the journal: {error}", self.path.display()))
+    }
 }
 
 /// What this process has used of the processors.

@@ -2,18 +2,29 @@
 //!
 //! Runs never share a process with the one who counts them: a worker that hangs, runs out of memory or dies is a finding, not the end of the night.
 
+mod attribute;
 mod explain;
 mod find;
 mod fuzz;
+mod guide;
+mod investigate;
 mod job;
 mod parallel;
 mod pool;
+mod shrink;
+mod tally;
+mod twin;
 mod watchdog;
 
-pub use explain::{USUAL_LINES, explain_seed_file};
+pub use attribute::{Attribution, Part, attribute};
+pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, parting, violations};
 pub use find::{FindOptions, Search, find};
-pub use fuzz::{FuzzOptions, Group, Progress, Summary, fuzz};
-pub use job::{Job, JobResult, Outcome, serve};
+pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};
+pub use investigate::{Files, Finding, Origin, investigate};
+pub use job::{Job, JobResult, Keep, Outcome, Signature, serve};
 pub use parallel::in_parallel;
-pub use pool::{Limits, Pool};
+pub use pool::{Limits, Pool, Ticket, Workers};
+pub use shrink::{ShrinkBudget, Shrunk, shrink};
+pub use tally::{Group, Ran, Tally};
+pub use twin::{Twin, twin};
 pub use watchdog::{Watchdog, watchdog};

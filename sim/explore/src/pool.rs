@@ -1,9 +1,12 @@
-//! Worker processes: started when needed, killed when they overrun their time, replaced when they die or have grown too large.
+//! Worker processes: started when needed, killed when they overrun their time or their memory, replaced when they die.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::job::{Job, JobResult, Outcome};
@@ -13,7 +16,7 @@ use crate::job::{Job, JobResult, Outcome};
 pub struct Limits {
     /// Real time for one run.
     pub run_time: Duration,
-    /// Memory of a worker, in bytes; a worker above it is replaced after its run.
+    /// Memory of a worker, in bytes; one that takes more during a run dies of it, one that has more after a run is replaced.
     pub memory_bytes: u64,
 }
 
@@ -23,65 +26,131 @@ impl Default for Limits {
     }
 }
 
-/// A number of workers that take jobs from one queue.
-pub struct Pool {
-    jobs: Option<Sender<Job>>,
-    results: Receiver<std::io::Result<JobResult>>,
+/// How workers are started, and how many.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// The program, and its arguments.
+    pub program: (PathBuf, Vec<String>),
+    /// How many at once.
+    pub count: usize,
+    /// What each may use.
+    pub limits: Limits,
 }
 
+/// A number of workers that take jobs from one queue.
+pub struct Pool {
+    keeper: Keeper,
+    jobs: Sender<(Ticket, Job)>,
+    results: Receiver<std::io::Result<(Ticket, JobResult)>>,
+    /// Results that nobody has asked for yet.
+    ready: BTreeMap<Ticket, JobResult>,
+    last: Ticket,
+    count: usize,
+}
+
+/// Stands for a job that was given to a pool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
 impl Pool {
-    /// Starts `count` workers, each a process running `program` with `arguments`.
-    pub fn start(program: PathBuf, arguments: Vec<String>, count: usize, limits: Limits) -> Pool {
-        let (job_sender, job_receiver) = channel();
-        let queue = std::sync::Arc::new(std::sync::Mutex::new(job_receiver));
+    /// Gets ready to start workers; they start with the first jobs.
+    pub fn start(workers: Workers) -> Pool {
+        let (jobs, job_receiver) = channel();
+        let queue = Arc::new(Mutex::new(job_receiver));
         let (result_sender, results) = channel();
-        for _ in 0..count.max(1) {
-            let keeper = Keeper {
-                program: program.clone(),
-                arguments: arguments.clone(),
-                limits,
-                queue: queue.clone(),
-                results: result_sender.clone(),
-            };
+        let Workers { program, count, limits } = workers;
+        let (keeper, count) = (Keeper { program, limits }, count.max(1));
+        for _ in 0..count {
+            let (keeper, queue, results) = (keeper.clone(), queue.clone(), result_sender.clone());
             #[expect(clippy::disallowed_methods, reason = "the parent of worker processes lives in the real world")]
-            std::thread::spawn(move || keeper.keep());
+            std::thread::spawn(move || keeper.keep(&queue, &results));
         }
-        Pool { jobs: Some(job_sender), results }
+        Pool { keeper, jobs, results, ready: BTreeMap::new(), last: Ticket(0), count }
+    }
+
+    /// How many workers there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Gives a job to whichever worker is free first.
-    pub fn submit(&self, job: Job) {
-        if let Some(jobs) = &self.jobs {
-            let _ = jobs.send(job);
-        }
+    pub fn submit(&mut self, job: Job) -> Ticket {
+        self.last.0 += 1;
+        // That the workers are gone is told to whoever waits for the result.
+        let _ = self.jobs.send((self.last, job));
+        self.last
     }
 
-    /// The next result, or none within this time.
+    /// The result of this job, or none within this time.
     ///
     /// # Errors
     /// A worker cannot be started.
-    pub fn next(&self, wait: Duration) -> std::io::Result<Option<JobResult>> {
+    pub fn wait(&mut self, ticket: Ticket, wait: Duration) -> std::io::Result<Option<JobResult>> {
+        loop {
+            if let Some(result) = self.ready.remove(&ticket) {
+                return Ok(Some(result));
+            }
+            if !self.gather(wait)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The result of whichever job is done first, or none within this time.
+    ///
+    /// # Errors
+    /// A worker cannot be started.
+    pub fn next(&mut self, wait: Duration) -> std::io::Result<Option<(Ticket, JobResult)>> {
+        if self.ready.is_empty() {
+            self.gather(wait)?;
+        }
+        Ok(self.ready.pop_first())
+    }
+
+    /// Does these jobs, and gives their results in their order.
+    ///
+    /// # Errors
+    /// A worker cannot be started.
+    pub fn run_all(&mut self, jobs: impl IntoIterator<Item = Job>) -> std::io::Result<Vec<JobResult>> {
+        let tickets: Vec<Ticket> = jobs.into_iter().map(|job| self.submit(job)).collect();
+        let longest = self.keeper.limits.run_time * 2 * (tickets.len() as u32 + 1);
+        let result = |ticket| self.wait(ticket, longest)?.ok_or_else(|| std::io::Error::other("a worker says nothing"));
+        tickets.into_iter().map(result).collect()
+    }
+
+    /// Does a job in a fresh process.
+    ///
+    /// # Errors
+    /// The worker cannot be started.
+    pub fn run_alone(&self, job: &Job) -> std::io::Result<JobResult> {
+        self.keeper.run(&mut self.keeper.start()?, job)
+    }
+
+    fn gather(&mut self, wait: Duration) -> std::io::Result<bool> {
         match self.results.recv_timeout(wait) {
-            Ok(result) => result.map(Some),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Ok(result) => {
+                let (ticket, result) = result?;
+                self.ready.insert(ticket, result);
+                Ok(true)
+            }
+            Err(RecvTimeoutError::Timeout) => Ok(false),
             Err(RecvTimeoutError::Disconnected) => Err(std::io::Error::other("all workers are gone")),
         }
     }
 }
 
 /// Keeps one worker process going.
+#[derive(Clone)]
 struct Keeper {
-    program: PathBuf,
-    arguments: Vec<String>,
+    program: (PathBuf, Vec<String>),
     limits: Limits,
-    queue: std::sync::Arc<std::sync::Mutex<Receiver<Job>>>,
-    results: Sender<std::io::Result<JobResult>>,
 }
 
 /// A running worker and the lines it writes, read by a thread so that waiting for them can time out.
 struct Worker {
     process: Child,
     lines: Receiver<String>,
+    last_words: Arc<Mutex<String>>,
 }
 
 impl Drop for Worker {
@@ -91,71 +160,99 @@ impl Drop for Worker {
     }
 }
 
+/// How often a worker's memory is looked at while it runs.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Keeper {
-    fn keep(self) {
+    fn keep(self, queue: &Mutex<Receiver<(Ticket, Job)>>, results: &Sender<std::io::Result<(Ticket, JobResult)>>) {
         let mut worker = None;
         loop {
-            let job = self.queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
-            let Ok(job) = job else { return };
+            let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok((ticket, job)) = job else { return };
             let running = match worker.take() {
                 Some(running) => Ok(running),
                 None => self.start(),
             };
-            let answer = running.map(|mut running| {
-                let outcome = self.run(&mut running, &job);
-                if matches!(outcome, Ok(ref result) if resident_bytes(running.process.id()) < self.limits.memory_bytes && matches!(result.outcome, Outcome::Judged(_))) {
+            let answer = running.and_then(|mut running| {
+                let result = self.run(&mut running, &job)?;
+                let is_judged = matches!(result.outcome, Outcome::Judged(_));
+                if is_judged && resident_bytes(running.process.id()) < self.limits.memory_bytes {
                     worker = Some(running);
                 }
-                outcome
+                Ok((ticket, result))
             });
             let failed = answer.is_err();
-            if self.results.send(answer.and_then(|outcome| outcome)).is_err() || failed {
+            if results.send(answer).is_err() || failed {
                 return;
             }
         }
     }
 
     fn start(&self) -> std::io::Result<Worker> {
-        let mut process = Command::new(&self.program)
-            .args(&self.arguments)
+        let (program, arguments) = &self.program;
+        let mut process = Command::new(program)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // A Ctrl-C is for the parent, which ends in its own time; workers end with their input.
+            .process_group(0)
             .spawn()?;
-        let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let (sender, lines) = channel();
-        #[expect(clippy::disallowed_methods, reason = "the parent of worker processes lives in the real world")]
-        std::thread::spawn(move || {
-            for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()).map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    return;
-                }
-            }
-            // The worker ended: its last words tell why.
-            let words = stderr.into_iter().flat_map(|stderr| BufReader::new(stderr).lines()).map_while(Result::ok);
-            let _ = sender.send(format!("!{}", words.last().unwrap_or_default()));
+        read_lines(process.stdout.take(), move |line| sender.send(line).is_ok());
+        let last_words = Arc::new(Mutex::new(String::new()));
+        let words = last_words.clone();
+        read_lines(process.stderr.take(), move |line| {
+            *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            true
         });
-        Ok(Worker { process, lines })
+        Ok(Worker { process, lines, last_words })
     }
 
     fn run(&self, worker: &mut Worker, job: &Job) -> std::io::Result<JobResult> {
-        let limit_us = self.limits.run_time.as_micros() as u64;
-        let ended = |outcome| JobResult { job: job.clone(), outcome, took_us: limit_us, cpu_us: limit_us };
         let line = format!("{}\n", serde_json::to_string(job)?);
         if let Some(stdin) = &mut worker.process.stdin
             && let Err(error) = stdin.write_all(line.as_bytes())
         {
-            return Ok(ended(Outcome::Died(error.to_string())));
+            return Ok(ended(Outcome::Died(error.to_string()), Duration::ZERO));
         }
-        match worker.lines.recv_timeout(self.limits.run_time) {
-            Ok(line) => match line.strip_prefix('!') {
-                Some(words) => Ok(ended(Outcome::Died(words.to_owned()))),
-                None => Ok(serde_json::from_str(&line)?),
-            },
-            Err(RecvTimeoutError::Timeout) => Ok(ended(Outcome::Stuck)),
-            Err(RecvTimeoutError::Disconnected) => Ok(ended(Outcome::Died("no last words".into()))),
+        let mut waited = Duration::ZERO;
+        while waited < self.limits.run_time {
+            let wait = LOOK.min(self.limits.run_time - waited);
+            match worker.lines.recv_timeout(wait) {
+                Ok(line) => return Ok(serde_json::from_str(&line)?),
+                Err(RecvTimeoutError::Timeout) => waited += wait,
+                Err(RecvTimeoutError::Disconnected) => {
+                    let _ = worker.process.wait();
+                    let words = worker.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    return Ok(ended(Outcome::Died(words), waited));
+                }
+            }
+            // Between two runs it may still hold what the last one left; within one, twice as much is a leak.
+            if resident_bytes(worker.process.id()) > 2 * self.limits.memory_bytes {
+                let words = format!("it used more than {} MiB", (2 * self.limits.memory_bytes) >> 20);
+                return Ok(ended(Outcome::Died(words), waited));
+            }
         }
+        Ok(ended(Outcome::Stuck, waited))
     }
+}
+
+fn ended(outcome: Outcome, after: Duration) -> JobResult {
+    let took_us = after.as_micros() as u64;
+    JobResult { outcome, took_us, cpu_us: took_us, unwritten: None }
+}
+
+/// Reads lines on a thread of its own, until they end or are not wanted any more.
+fn read_lines(pipe: Option<impl Read + Send + 'static>, mut take: impl FnMut(String) -> bool + Send + 'static) {
+    #[expect(clippy::disallowed_methods, reason = "the parent of worker processes lives in the real world")]
+    std::thread::spawn(move || {
+        for line in pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
+            if !take(line) {
+                return;
+            }
+        }
+    });
 }
 
 /// Resident memory of a process, in bytes; 0 if it cannot be read.

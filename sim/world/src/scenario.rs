@@ -102,6 +102,9 @@ pub trait Catalogue: Send + Sync {
     /// The unknown name, the nearest known one, and what there is; in one line.
     fn check_arm(&self, arm: &Arm) -> Result<(), String>;
 
+    /// The recorded defects that an arm has, by their ids.
+    fn open_defects(&self, arm: &Arm) -> Vec<String>;
+
     /// A scenario by its name.
     ///
     /// # Errors

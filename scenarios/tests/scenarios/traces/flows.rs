@@ -104,7 +104,7 @@ impl Scenario for Recorded {
         let world = world();
         let buckets = BucketStore::new();
         buckets.create_bucket(store::BUCKET);
-        let images = images::longhorn(&world, None, None)
+        let images = images::longhorn(&world, &Default::default(), None, None)
             .with(pod::REPOSITORY, world.extension(ClientWork::default).image())
             .with(store::REPOSITORY, store::image(buckets.clone()));
         let mut cluster = ClusterSpec::workers(0).images(images);

@@ -66,6 +66,21 @@ pub struct JournalFile {
     pub logs: Vec<LogEntry>,
 }
 
+impl JournalFile {
+    /// What a run kept, as if it had been written and read.
+    pub fn of(header: Header, journal: &Kept, logs: Vec<LogEntry>) -> JournalFile {
+        let records: Vec<_> = journal.iter().collect();
+        let of = |record: &Record<'_>| (record.sequence, journal.changes(record.sequence).to_vec());
+        let changes = records.iter().map(of).filter(|(_, changes)| !changes.is_empty()).collect();
+        JournalFile { header, records, changes, logs }
+    }
+
+    /// What the event of this sequence changed, if it is a write.
+    pub fn changes(&self, sequence: u64) -> &[Change] {
+        self.changes.get(&sequence).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// A line that is no journal's: one line with its number and what is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalFileError {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::Nanos;
-use corral_core::journal::{Event, Kept, Read};
+use corral_core::journal::{Event, JournalFile, Read};
+
+use super::lines;
 
 /// Kind and name; with the namespace, names are as `Read` has them.
 pub(super) type Object = (String, String);
@@ -42,6 +44,8 @@ pub(super) struct Stale {
 #[derive(Default)]
 pub(super) struct History {
     pub processes: BTreeMap<u32, String>,
+    /// The machines they ran on.
+    machines: BTreeMap<u32, String>,
     pub objects: BTreeMap<Object, Life>,
     /// Requests by kind and the version they made.
     pub requests: BTreeMap<(String, u64), Request>,
@@ -55,16 +59,17 @@ pub(super) fn full_name(namespace: &str, name: &str) -> String {
 }
 
 impl History {
-    pub fn of(journal: &Kept) -> History {
+    pub fn of(journal: &JournalFile) -> History {
         let mut history = History::default();
         let is_workload = |event: &Event<'_>| matches!(event, Event::Phase { name } if name == "workload");
-        let began = journal.iter().find(|record| is_workload(&record.event));
+        let began = journal.records.iter().find(|record| is_workload(&record.event));
         let workload_at = began.map_or(Nanos::ZERO, |record| record.at);
         history.workload_at = workload_at;
-        for record in journal.iter() {
+        for record in journal.records.iter() {
             match &record.event {
-                Event::ProcessBegan { process, name, .. } => {
+                Event::ProcessBegan { process, name, machine, .. } => {
                     history.processes.insert(*process, name.to_string());
+                    history.machines.insert(*process, machine.to_string());
                 }
                 Event::ApiWrite { verb, kind, namespace, name, resource_version, .. } => {
                     let full = full_name(namespace, name);
@@ -94,6 +99,14 @@ impl History {
             }
         }
         history
+    }
+
+    /// Machine and process, for people.
+    pub fn whereabouts(&self, process: u32) -> String {
+        match (self.machines.get(&process), self.processes.get(&process)) {
+            (Some(machine), Some(name)) => format!("{machine}, {}", lines::short(name)),
+            _ => "the cluster".to_owned(),
+        }
     }
 
     fn note_reads(&mut self, within: &str, reads: &[Read<'_>]) {

@@ -32,9 +32,9 @@ struct Line {
 
 /// The lines of a chain.
 pub(super) fn of(run: &Run<'_>, violation: &Violation, most: usize) -> Vec<String> {
-    let events = run.journal.iter().take_while(|record| record.at <= violation.at);
-    let events = events.filter_map(|record| run.line(&record));
-    let remarks = run.logs.iter().filter(|remark| remark.at <= violation.at).filter_map(|remark| run.remark(remark));
+    let events = run.journal.records.iter().take_while(|record| record.at <= violation.at);
+    let events = events.filter_map(|record| run.line(record));
+    let remarks = run.journal.logs.iter().filter(|remark| remark.at <= violation.at).filter_map(|remark| run.remark(remark));
     let mut all: Vec<Line> = events.chain(remarks).collect();
     all.sort_by_key(|line| line.at);
     let mut lines: Vec<Line> = Vec::new();
@@ -89,7 +89,7 @@ impl Run<'_> {
 
     /// What a process said last before its end.
     fn last_words(&self, name: &str, at: Nanos) -> String {
-        let before = self.logs.iter().filter(|remark| remark.at <= at && remark.name == name);
+        let before = self.journal.logs.iter().filter(|remark| remark.at <= at && remark.name == name);
         let last = before.max_by_key(|remark| remark.at);
         last.map_or(String::new(), |remark| {
             format!("; it said last: {}", remark.text.chars().take(LONGEST_REMARK).collect::<String>())
@@ -226,7 +226,7 @@ impl Run<'_> {
 }
 
 /// A container's process by its pod.
-fn short(process: &str) -> &str {
+pub(super) fn short(process: &str) -> &str {
     let mut parts = process.split('/');
     match (parts.next(), parts.next(), parts.next()) {
         (Some(_), Some(pod), Some(_)) => pod,
@@ -256,7 +256,7 @@ fn is_plain(field: &str) -> bool {
 }
 
 /// What changed, in words; whether it tells anything; whether that is of little interest.
-fn fields(changes: &[Change], is_new: bool) -> (String, bool, bool) {
+pub(super) fn fields(changes: &[Change], is_new: bool) -> (String, bool, bool) {
     let mut told: Vec<(String, &str)> = Vec::new();
     for change in changes.iter().filter(|change| !is_dull(&change.field) && !is_new) {
         let field = change.field.strip_prefix("status.").unwrap_or(&change.field);

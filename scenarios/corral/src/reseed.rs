@@ -1,0 +1,113 @@
+//! `corral replay --reseed`: another seed, or another plan, for a seed file that has faded.
+
+use std::path::Path;
+
+use corral_explore::{Job, Pool, ShrinkBudget};
+use corral_scenarios::catalogue;
+use corral_world::{Arm, Plan, Recipe, SeedFile};
+
+use crate::failure::Refused;
+use crate::fuzz::workers;
+use crate::say::say;
+
+/// Seeds under which the stored plan is tried.
+const SEEDS_OF_PLAN: u64 = 100;
+/// Seeds that are searched without it.
+const SEEDS_AT_LARGE: u64 = 500;
+
+/// Searches, and proposes what it finds as a patch; false if it finds nothing.
+pub fn reseed(path: &Path, file: &SeedFile, jobs: usize) -> Result<bool, Refused> {
+    let mut pool = Pool::start(workers(Some(jobs))?);
+    say(format_args!("{}: searching {SEEDS_OF_PLAN} seeds for the stored plan ...", path.display()));
+    let others = (0..SEEDS_OF_PLAN).map(|other| file.seed.wrapping_add(1 + other));
+    let mut found = search(&mut pool, file, others.map(|seed| (seed, Some(file.plan()))))?;
+    if found.is_none() {
+        say(format_args!("{}: the plan shows it no more; searching {SEEDS_AT_LARGE} seeds without it ...", path.display()));
+        found = search(&mut pool, file, (0..SEEDS_AT_LARGE).map(|seed| (seed, None)))?;
+        if let Some(at_large) = &mut found {
+            smaller(&mut pool, at_large)?;
+        }
+    }
+    let Some(found) = found else {
+        say(format_args!("{}: nothing found", path.display()));
+        return Ok(false);
+    };
+    let old = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    let new = if found.plan() == file.plan() { with_seed(&old, found.seed) } else { found.to_toml() };
+    let name = path.display().to_string();
+    let patch = similar::TextDiff::from_lines(&old, &new);
+    say(format_args!("proposed (take it with `patch -p0`):"));
+    say(patch.unified_diff().header(&name, &name).to_string().trim_end());
+    Ok(true)
+}
+
+/// The file's text with another seed and nothing else changed: comments stay.
+fn with_seed(text: &str, seed: u64) -> String {
+    let is_seed = |line: &str| line.split('=').next().is_some_and(|key| key.trim() == "seed");
+    let line = |line: &str| match line.split_once('=') {
+        Some((key, _)) if is_seed(line) => format!("{key}= {seed}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+/// The first of these seeds and plans under which every arm does what the file says.
+fn search(
+    pool: &mut Pool,
+    file: &SeedFile,
+    candidates: impl Iterator<Item = (u64, Option<Plan>)>,
+) -> Result<Option<SeedFile>, Refused> {
+    let scenario = catalogue().scenario(&file.scenario)?;
+    let job = |arm: &Arm, seed, plan: &Plan| {
+        Job::from(Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan: Some(plan.clone()) })
+    };
+    let mut candidates = candidates.peekable();
+    while candidates.peek().is_some() {
+        let mut batch = Vec::new();
+        for (seed, plan) in candidates.by_ref().take(pool.count()) {
+            let plan = plan.map_or_else(|| scenario.expand(seed, &file.fails[0]), Ok)?;
+            batch.push(SeedFile { seed, ..with_plan(file, plan) });
+        }
+        // Most candidates are out with the first arm.
+        let first = pool.run_all(batch.iter().map(|file| job(&file.fails[0], file.seed, &file.plan())));
+        for (candidate, result) in batch.into_iter().zip(first.map_err(Refused::new)?) {
+            let shows = |verdict: &corral_world::Verdict| verdict.violations.iter().any(|found| file.expects(found));
+            if !result.verdict().is_some_and(shows) {
+                continue;
+            }
+            let arms = candidate.fails.iter().chain(&candidate.passes);
+            let all = pool.run_all(arms.map(|arm| job(arm, candidate.seed, &candidate.plan()))).map_err(Refused::new)?;
+            let is_right = all.iter().enumerate().all(|(index, result)| {
+                result.verdict().is_some_and(|verdict| {
+                    crate::replay::is_as_expected(&candidate, index < candidate.fails.len(), verdict)
+                })
+            });
+            if is_right {
+                return Ok(Some(candidate));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn with_plan(file: &SeedFile, plan: Plan) -> SeedFile {
+    SeedFile { cluster: plan.cluster, steps: plan.steps, faults: plan.faults, ..file.clone() }
+}
+
+/// Shrinks a plan that was found at large, as far as its first arm goes; the others are as right as they were, or it stays as it was.
+fn smaller(pool: &mut Pool, file: &mut SeedFile) -> Result<(), Refused> {
+    let recipe = Recipe {
+        scenario: file.scenario.clone(),
+        arm: file.fails[0].clone(),
+        seed: file.seed,
+        plan: Some(file.plan()),
+    };
+    let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
+    let shrunk = corral_explore::shrink(pool, catalogue(), &recipe, &wanted, ShrinkBudget::default());
+    let shrunk = shrunk.map_err(Refused::new)?.recipe;
+    let seeds = (0..10).map(|other| (shrunk.seed.wrapping_add(other), shrunk.plan.clone()));
+    if let Some(right) = search(pool, file, seeds)? {
+        *file = right;
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! `corral shrink`: the smallest plan that still shows what a seed file is about.
+
+use corral_explore::{Job, Pool, ShrinkBudget};
+use corral_scenarios::catalogue;
+use corral_world::{Recipe, SeedFile};
+
+use crate::arguments::ShrinkOptions;
+use crate::failure::{Done, Refused, Status};
+use crate::fuzz::workers;
+use crate::say::say;
+
+/// Shrinks the plan under the file's first failing arm, and says what it took away; status 1 if the file has faded.
+pub fn shrink(options: &ShrinkOptions) -> Done {
+    let mut file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
+    let mut pool = Pool::start(workers(options.jobs)?);
+    let recipe = Recipe {
+        scenario: file.scenario.clone(),
+        arm: file.fails[0].clone(),
+        seed: file.seed,
+        plan: Some(file.plan()),
+    };
+    let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
+    let own = pool.run_all([Job::from(recipe.clone())]).map_err(Refused::new)?;
+    if !own.iter().all(|result| result.signatures().is_superset(&wanted)) {
+        let signature = &file.expect.signature;
+        say(format_args!("{}, {}: faded: this arm no longer shows {signature}", options.file.display(), recipe.arm));
+        return Ok(Status::Violation);
+    }
+    let budget = ShrinkBudget { runs: options.runs, ..ShrinkBudget::default() };
+    let shrunk = corral_explore::shrink(&mut pool, catalogue(), &recipe, &wanted, budget).map_err(Refused::new)?;
+    let plan = shrunk.recipe.plan.unwrap_or_default();
+    file.seed = shrunk.recipe.seed;
+    (file.cluster, file.steps, file.faults) = (plan.cluster, plan.steps, plan.faults);
+    for line in &shrunk.removed {
+        eprintln!("gone: {line}");
+    }
+    let rest = if shrunk.is_done { "nothing is left to take away" } else { "more may be taken away" };
+    eprintln!("{} runs; {rest}", shrunk.runs);
+    match &options.out {
+        Some(out) => {
+            std::fs::write(out, file.to_toml()).map_err(|error| Refused::path(out, "cannot be written", error))?;
+        }
+        None => say(file.to_toml().trim_end()),
+    }
+    Ok(Status::AsExpected)
+}

@@ -1,0 +1,128 @@
+//! What many runs came to: counts, failures by signature, situations met. It can be told again from the runs' lines, in any portions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use corral_world::Recipe;
+use serde::{Deserialize, Serialize};
+
+use crate::job::{JobResult, Signature};
+
+/// So many runs of a group are named.
+const NAMED: usize = 5;
+
+/// A run that was done, as one line of a fuzz run's record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ran {
+    /// The run; it has a plan if that is not the seed's own.
+    pub recipe: Recipe,
+    /// Oracle and signature of everything wrong with it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub signatures: BTreeSet<Signature>,
+    /// How long it was, in simulated milliseconds.
+    pub simulated_ms: u64,
+    /// Events in its journal.
+    pub events: u64,
+    /// Real time it took, in microseconds.
+    pub took_us: u64,
+    /// Processor time it took, in microseconds.
+    pub cpu_us: u64,
+    /// Its digest; empty if it did not end.
+    pub digest: String,
+    /// The situations that it met and no run before it, by their hashes.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub new_situations: BTreeSet<u64>,
+}
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Runs done.
+    pub runs: u64,
+    /// Runs that failed.
+    pub failed: u64,
+    /// Whether a run never ended or took its worker with it.
+    pub stuck: bool,
+    /// Simulated time, all runs together.
+    pub simulated: Duration,
+    /// Events, all runs together.
+    pub events: u64,
+    /// Failures by signature.
+    pub groups: BTreeMap<Signature, Group>,
+    /// All situations met.
+    pub situations: BTreeSet<u64>,
+    /// Real time of each run in milliseconds, in the order of the runs.
+    pub run_times_ms: Vec<u32>,
+}
+
+/// Equal failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many runs showed it.
+    pub runs: u64,
+    /// Scenario and seed of the first of them.
+    pub first: Vec<(String, u64)>,
+}
+
+impl Ran {
+    /// What a job came to; `known` situations are left out.
+    pub fn new(recipe: Recipe, result: &JobResult, known: &BTreeSet<u64>) -> Ran {
+        let verdict = result.verdict();
+        Ran {
+            recipe,
+            signatures: result.signatures(),
+            simulated_ms: verdict.map_or(0, |verdict| verdict.simulated.as_duration().as_millis() as u64),
+            events: verdict.map_or(0, |verdict| verdict.events),
+            took_us: result.took_us,
+            cpu_us: result.cpu_us,
+            digest: verdict.map_or_else(String::new, |verdict| verdict.digest.clone()),
+            new_situations: verdict
+                .map(|verdict| verdict.situations.difference(known).copied().collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Where it stands among others: by seed, then by scenario.
+    pub fn place(&self) -> (u64, &str) {
+        (self.recipe.seed, &self.recipe.scenario)
+    }
+}
+
+impl Tally {
+    /// Counts a run; true if it shows a signature that none before it has shown.
+    pub fn add(&mut self, ran: &Ran) -> bool {
+        self.runs += 1;
+        self.failed += u64::from(!ran.signatures.is_empty());
+        self.stuck |= ran.digest.is_empty();
+        self.simulated += Duration::from_millis(ran.simulated_ms);
+        self.events += ran.events;
+        self.situations.extend(&ran.new_situations);
+        self.run_times_ms.push(u32::try_from(ran.took_us / 1000).unwrap_or(u32::MAX));
+        let mut is_new = false;
+        for signature in &ran.signatures {
+            let group = self.groups.entry(signature.clone()).or_default();
+            is_new |= group.runs == 0;
+            group.runs += 1;
+            if group.first.len() < NAMED {
+                group.first.push((ran.recipe.scenario.clone(), ran.recipe.seed));
+            }
+        }
+        is_new
+    }
+
+    /// The groups, those of most runs first.
+    pub fn by_size(&self) -> Vec<(&Signature, &Group)> {
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_by_key(|(_, group)| std::cmp::Reverse(group.runs));
+        groups
+    }
+
+    /// The real time that so many percent of the runs took no longer than.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        let mut times = self.run_times_ms.clone();
+        times.sort_unstable();
+        let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+        Duration::from_millis(times.get(at).copied().unwrap_or(0).into())
+    }
+}

@@ -1,0 +1,72 @@
+//! The passing twin of a failing run: as much the same as can be had, and it passes.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use corral_world::{Catalogue, Recipe, SeedFile};
+
+use crate::attribute::Attribution;
+use crate::job::{Job, Signature};
+use crate::pool::Pool;
+
+/// A run that passes, and in what it differs from the one that fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Twin {
+    /// The run.
+    pub recipe: Recipe,
+    /// What it is without or with, in words: `without 10740`.
+    pub differs: String,
+}
+
+impl Twin {
+    /// The same run without these defects, with the same tags.
+    fn without(recipe: &Recipe, ids: &[String]) -> Twin {
+        let mut recipe = recipe.clone();
+        recipe.arm.silenced.extend(ids.iter().cloned());
+        Twin { recipe, differs: format!("without {}", ids.join(", ")) }
+    }
+}
+
+/// The twin of a failure: without the defect that it needs, or else without one of its faults, or else under another seed.
+///
+/// # Errors
+/// A worker cannot be started.
+pub fn twin(
+    pool: &mut Pool,
+    recipe: &Recipe,
+    wanted: &BTreeSet<Signature>,
+    attributions: &[Attribution],
+) -> io::Result<Option<Twin>> {
+    if let Some(cause) = attributions.iter().find(|attribution| attribution.is_cause()) {
+        return Ok(Some(Twin::without(recipe, std::slice::from_ref(&cause.id))));
+    }
+    let plan = recipe.plan.clone().unwrap_or_default();
+    let less_a_fault = (0..plan.faults.len()).map(|index| {
+        let mut plan = plan.clone();
+        let fault = plan.faults.remove(index);
+        let differs = format!("without the fault {} (the {}. of the plan)", fault.fault.name(), index + 1);
+        Twin { recipe: Recipe { plan: Some(plan), ..recipe.clone() }, differs }
+    });
+    let other_seeds = (1..=5).map(|other| {
+        let seed = recipe.seed.wrapping_add(other);
+        Twin { recipe: Recipe { seed, ..recipe.clone() }, differs: format!("under seed {seed}") }
+    });
+    let candidates: Vec<Twin> = less_a_fault.chain(other_seeds).collect();
+    let results = pool.run_all(candidates.iter().map(|twin| Job::from(twin.recipe.clone())))?;
+    let passes = candidates.into_iter().zip(results).find(|(_, result)| result.signatures().is_disjoint(wanted));
+    Ok(passes.map(|(twin, _)| twin))
+}
+
+/// The twin that a seed file names: its failing arm without what a passing arm is without.
+pub fn twin_of_seed_file(file: &SeedFile, catalogue: &dyn Catalogue) -> Option<Twin> {
+    let fails = file.fails.first()?;
+    let open = catalogue.open_defects(fails);
+    let recipe = Recipe { scenario: file.scenario.clone(), arm: fails.clone(), seed: file.seed, plan: Some(file.plan()) };
+    // The fewer it is without, the more it is the same.
+    let lacking = file.passes.iter().filter_map(|arm| {
+        let still: BTreeSet<String> = catalogue.open_defects(arm).into_iter().collect();
+        let gone: Vec<String> = open.iter().filter(|id| !still.contains(*id)).cloned().collect();
+        (!gone.is_empty()).then_some(gone)
+    });
+    lacking.min_by_key(Vec::len).map(|gone| Twin::without(&recipe, &gone))
+}
