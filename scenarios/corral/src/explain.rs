@@ -16,7 +16,9 @@ pub fn explain(options: &ExplainOptions) -> Done {
     }
     if let Some(twin) = &options.twin {
         let twin = twin.display();
-        return Err(Refused::new(format!("--twin {twin}: a seed file names its own twin; allowed beside a journal (*.jsonl)")));
+        return Err(Refused::new(format!(
+            "--twin {twin}: a seed file names its own twin; allowed beside a journal (*.jsonl)"
+        )));
     }
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2);
@@ -35,7 +37,11 @@ fn explain_journal(options: &ExplainOptions) -> Done {
     let run = journal::read(&options.file)?;
     let twin = options.twin.as_deref().map(journal::read).transpose()?;
     let Some(violation) = violations(&run).into_iter().next() else {
-        say(format_args!("{}: {}: no violation, there is nothing to explain", options.file.display(), run.header.title));
+        say(format_args!(
+            "{}: {}: no violation, there is nothing to explain",
+            options.file.display(),
+            run.header.title
+        ));
         return Ok(Status::Violation);
     };
     let differs = twin.as_ref().map(|twin| format!("({})", twin.header.title)).unwrap_or_default();

@@ -88,7 +88,11 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     let mut night = Night {
         shown: Shown::new(total.map(|total| total as u64)),
         folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
-        digests: options.digests.as_deref().map(|path| Ok::<_, Refused>((path.to_owned(), crate::run::create(path)?))).transpose()?,
+        digests: options
+            .digests
+            .as_deref()
+            .map(|path| Ok::<_, Refused>((path.to_owned(), crate::run::create(path)?)))
+            .transpose()?,
         interrupted: interrupted()?,
         budget: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
     };

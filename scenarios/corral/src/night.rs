@@ -104,7 +104,8 @@ impl NightFolder {
         };
         let mut recipe = ran.recipe.clone();
         if recipe.plan.is_none() {
-            let expanded = catalogue().scenario(&recipe.scenario).and_then(|found| found.expand(recipe.seed, &recipe.arm));
+            let expanded =
+                catalogue().scenario(&recipe.scenario).and_then(|found| found.expand(recipe.seed, &recipe.arm));
             recipe.plan = Some(expanded.map_err(io::Error::other)?);
         }
         let first = ran.signatures.first().cloned().unwrap_or_default();
@@ -121,7 +122,11 @@ impl NightFolder {
         let passes = cause.map(|cause| {
             let mut arm = finding.recipe.arm.clone();
             // What was added is not added; what the release has is cured.
-            if arm.defect.contains(&cause.id) { arm.defect.retain(|id| *id != cause.id) } else { arm.cured.push(cause.id.clone()) }
+            if arm.defect.contains(&cause.id) {
+                arm.defect.retain(|id| *id != cause.id)
+            } else {
+                arm.cured.push(cause.id.clone())
+            }
             arm
         });
         let file = seed_file(&finding.recipe, &first, &ran.signatures, passes, &self.told);
@@ -301,7 +306,13 @@ fn plain(tally: &Tally, told: &Told) -> Vec<corral_reports::Finding> {
     tally.groups.iter().filter_map(of).collect()
 }
 
-fn bare((oracle, signature): &Signature, scenario: &str, seed: u64, arm: &str, line: String) -> corral_reports::Finding {
+fn bare(
+    (oracle, signature): &Signature,
+    scenario: &str,
+    seed: u64,
+    arm: &str,
+    line: String,
+) -> corral_reports::Finding {
     corral_reports::Finding {
         oracle: oracle.clone(),
         signature: signature.clone(),
@@ -325,7 +336,8 @@ fn bare((oracle, signature): &Signature, scenario: &str, seed: u64, arm: &str, l
 /// One run as a night.
 pub fn of_run(run: &JournalFile) -> Night {
     let recipe = serde_json::from_value::<Recipe>(run.header.run.clone()).ok();
-    let (scenario, seed, arm) = recipe.map(|recipe| (recipe.scenario, recipe.seed, recipe.arm.to_string())).unwrap_or_default();
+    let (scenario, seed, arm) =
+        recipe.map(|recipe| (recipe.scenario, recipe.seed, recipe.arm.to_string())).unwrap_or_default();
     let told = Told {
         scenarios: vec![scenario.clone()],
         seeds: vec![seed.to_string()],
@@ -389,7 +401,12 @@ pub fn merge(options: &MergeOptions) -> Done {
         merged.ran(ran).map_err(Refused::new)?;
     }
     for (folder, finding) in findings {
-        let files = [Some(&finding.files.seed), Some(&finding.files.journal), Some(&finding.files.report), finding.files.twin.as_ref()];
+        let files = [
+            Some(&finding.files.seed),
+            Some(&finding.files.journal),
+            Some(&finding.files.report),
+            finding.files.twin.as_ref(),
+        ];
         for name in files.into_iter().flatten().filter(|name| folder.join(name).is_file()) {
             let to = options.out.join(name);
             std::fs::copy(folder.join(name), &to).map_err(|error| Refused::path(&to, "cannot be written", error))?;
@@ -406,7 +423,10 @@ pub fn merge(options: &MergeOptions) -> Done {
 /// The runs of a night. A last line that was cut short by whatever ended the night is left out.
 fn read_runs(path: &Path) -> Result<Vec<Ran>, Refused> {
     let file = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
-    let lines: Vec<String> = BufReader::new(file).lines().collect::<Result<_, _>>().map_err(|error| Refused::path(path, "cannot be read", error))?;
+    let lines: Vec<String> = BufReader::new(file)
+        .lines()
+        .collect::<Result<_, _>>()
+        .map_err(|error| Refused::path(path, "cannot be read", error))?;
     let mut runs = Vec::new();
     for (index, line) in lines.iter().enumerate() {
         match serde_json::from_str(line) {

@@ -22,7 +22,10 @@ pub fn reseed(path: &Path, file: &SeedFile, jobs: usize) -> Result<bool, Refused
     let others = (0..SEEDS_OF_PLAN).map(|other| file.seed.wrapping_add(1 + other));
     let mut found = search(&mut pool, file, others.map(|seed| (seed, Some(file.plan()))))?;
     if found.is_none() {
-        say(format_args!("{}: the plan shows it no more; searching {SEEDS_AT_LARGE} seeds without it ...", path.display()));
+        say(format_args!(
+            "{}: the plan shows it no more; searching {SEEDS_AT_LARGE} seeds without it ...",
+            path.display()
+        ));
         found = search(&mut pool, file, (0..SEEDS_AT_LARGE).map(|seed| (seed, None)))?;
         if let Some(at_large) = &mut found {
             smaller(&mut pool, at_large)?;
@@ -76,7 +79,8 @@ fn search(
                 continue;
             }
             let arms = candidate.fails.iter().chain(&candidate.passes);
-            let all = pool.run_all(arms.map(|arm| job(arm, candidate.seed, &candidate.plan()))).map_err(Refused::new)?;
+            let all =
+                pool.run_all(arms.map(|arm| job(arm, candidate.seed, &candidate.plan()))).map_err(Refused::new)?;
             let is_right = all.iter().enumerate().all(|(index, result)| {
                 result.verdict().is_some_and(|verdict| {
                     crate::replay::is_as_expected(&candidate, index < candidate.fails.len(), verdict)

@@ -27,7 +27,7 @@ pub fn run(options: &RunOptions) -> Done {
         None => catalogue().check(scenario.as_ref(), &arm, &plan)?,
     }
     if options.print_plan {
-        say(toml::to_string(&plan).map_err(Refused::new)?.trim_end());
+        say(plan.to_toml().trim_end());
         return Ok(Status::AsExpected);
     }
     // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.

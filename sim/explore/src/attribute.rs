@@ -36,8 +36,10 @@ pub enum Part {
     },
 }
 
-/// Other seeds to try.
-const OTHERS: u64 = 5;
+/// Other runs that fail, to try a cause on.
+const OTHERS: usize = 4;
+/// Seeds among which they are looked for.
+const SEEDS: u64 = 16;
 
 /// Silences each of the defects that are open in the recipe's arm.
 ///
@@ -50,16 +52,18 @@ pub fn attribute(
     wanted: &BTreeSet<Signature>,
 ) -> io::Result<Vec<Attribution>> {
     let shows = |result: &JobResult| !result.signatures().is_disjoint(wanted);
+    let with = |seed: u64| Job::from(Recipe { seed, ..recipe.clone() });
     let without = |id: &str, seed: u64| {
-        let mut recipe = Recipe { seed, ..recipe.clone() };
-        recipe.arm.silenced.push(id.to_owned());
-        Job::from(recipe)
+        let mut job = with(seed);
+        job.recipe.arm.silenced.push(id.to_owned());
+        job
     };
     let open = catalogue.open_defects(&recipe.arm);
-    let own = pool.run_all([Job::from(recipe.clone())])?;
+    let jobs = std::iter::once(with(recipe.seed)).chain(open.iter().map(|id| without(id, recipe.seed)));
+    let mut results = pool.run_all(jobs)?.into_iter();
     let digest_of = |result: &JobResult| result.verdict().map(|verdict| verdict.digest.clone());
-    let own_digest = own.first().and_then(digest_of);
-    let results = pool.run_all(open.iter().map(|id| without(id, recipe.seed)))?;
+    let own_digest = results.next().as_ref().and_then(digest_of);
+    let mut others: Option<Vec<u64>> = None;
     let mut attributions = Vec::new();
     for (id, result) in open.into_iter().zip(results) {
         let part = if digest_of(&result) == own_digest {
@@ -67,12 +71,17 @@ pub fn attribute(
         } else if shows(&result) {
             Part::Another
         } else {
-            let seeds: Vec<u64> = (1..=OTHERS).map(|other| recipe.seed.wrapping_add(other)).collect();
-            let with = pool.run_all(seeds.iter().map(|seed| Job::from(Recipe { seed: *seed, ..recipe.clone() })))?;
-            let failing: Vec<u64> =
-                seeds.into_iter().zip(&with).filter(|(_, result)| shows(result)).map(|(seed, _)| seed).collect();
-            let without = pool.run_all(failing.iter().map(|seed| without(&id, *seed)))?;
-            Part::Cause { fail: without.iter().filter(|result| shows(result)).count(), of: failing.len() }
+            let others = match &mut others {
+                Some(others) => others,
+                none => {
+                    let seeds: Vec<u64> = (1..=SEEDS).map(|other| recipe.seed.wrapping_add(other)).collect();
+                    let results = pool.run_all(seeds.iter().map(|seed| with(*seed)))?;
+                    let failing = seeds.into_iter().zip(results).filter(|(_, result)| shows(result));
+                    none.insert(failing.map(|(seed, _)| seed).take(OTHERS).collect())
+                }
+            };
+            let results = pool.run_all(others.iter().map(|seed| without(&id, *seed)))?;
+            Part::Cause { fail: results.iter().filter(|result| shows(result)).count(), of: others.len() }
         };
         attributions.push(Attribution { id, part });
     }
@@ -86,15 +95,22 @@ impl Attribution {
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
             Part::Another => format!("{id}: also fails without it: a different cause"),
-            Part::Cause { fail: 0, of } => format!("{id}: without it this run passes, and {of} of {of} others that fail"),
+            Part::Cause { of: 0, .. } => {
+                format!("{id}: without it this run passes, perhaps by luck: no other seed fails")
+            }
+            Part::Cause { fail: 0, of } => {
+                format!("{id}: without it this run passes, and {of} of {of} others that fail")
+            }
             Part::Cause { fail, of } => {
-                format!("{id}: without it this run passes, but {fail} of {of} others fail all the same: not the only cause")
+                format!(
+                    "{id}: without it this run passes, but {fail} of {of} others fail all the same: not the only cause"
+                )
             }
         }
     }
 
-    /// Whether the failure needs it, as far as was tried.
+    /// Whether the failure needs it, as far as was tried: one run that passes may have been lucky, two others beside it hardly.
     pub fn is_cause(&self) -> bool {
-        matches!(self.part, Part::Cause { fail: 0, .. })
+        matches!(self.part, Part::Cause { fail: 0, of: 2.. })
     }
 }

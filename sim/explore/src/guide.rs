@@ -119,7 +119,8 @@ fn vary(plan: &mut Plan, donor: &Plan, random: &mut Stream) {
         }
         // The cluster's scales, as another seed draws them.
         5 => {
-            let keys: Vec<String> = plan.cluster.keys().filter(|key| donor.cluster.contains_key(*key)).cloned().collect();
+            let keys: Vec<String> =
+                plan.cluster.keys().filter(|key| donor.cluster.contains_key(*key)).cloned().collect();
             // How many machines there are goes with the steps.
             if let Some(key) = random.pick(&keys).filter(|key| *key != "machines") {
                 plan.cluster.insert(key.clone(), donor.cluster[key].clone());

@@ -104,7 +104,9 @@ fn attempts<'a>(
 ) -> impl Iterator<Item = (Candidate, Recipe)> + 'a {
     let scenario = catalogue.scenario(&recipe.scenario).ok();
     let can_run = move |candidate: &Candidate| {
-        scenario.as_ref().is_some_and(|scenario| catalogue.check(scenario.as_ref(), &recipe.arm, &candidate.plan).is_ok())
+        scenario
+            .as_ref()
+            .is_some_and(|scenario| catalogue.check(scenario.as_ref(), &recipe.arm, &candidate.plan).is_ok())
     };
     candidates::of(plan).into_iter().filter(can_run).flat_map(move |candidate| {
         let seeds = (0..SEEDS).map(|other| recipe.seed.wrapping_add(other));

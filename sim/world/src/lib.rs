@@ -9,6 +9,7 @@ mod fault;
 mod inject;
 mod oracle;
 mod plan;
+mod plan_text;
 mod pods;
 mod recipe;
 mod run;

@@ -98,6 +98,13 @@ impl Trigger {
     }
 }
 
+impl Plan {
+    /// As it would stand in a file.
+    pub fn to_toml(&self) -> String {
+        crate::plan_text::text(self)
+    }
+}
+
 fn first() -> u32 {
     1
 }
@@ -153,8 +160,13 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
         assert_eq!(plan.faults[0].on, Some(Trigger::on_api(ApiVerb::Deleting, "BackupVolume", 2)));
         assert_eq!(plan.faults[0].after, Duration::from_millis(200));
         assert!(plan.faults.iter().flat_map(|fault| &fault.on).all(|on| on.check().is_ok()));
-        let again: Plan = toml::from_str(&toml::to_string(&plan).unwrap()).unwrap();
+        let again: Plan = toml::from_str(&plan.to_toml()).unwrap();
         assert_eq!(again, plan);
+        assert!(
+            plan.to_toml().contains("on = { api = \"deleting\", kind = \"BackupVolume\", nth = 2 }\n"),
+            "{}",
+            plan.to_toml()
+        );
     }
 
     #[test]

@@ -158,7 +158,7 @@ impl SeedFile {
     /// # Panics
     /// Never: everything in it can be written as TOML.
     pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a seed file can be written as TOML")
+        crate::plan_text::text(self)
     }
 }
 

@@ -104,7 +104,13 @@ fn operation(event: &Event<'_>, last_write: u64) -> Option<Operation> {
             return None;
         }
         Event::ApiWrite { verb, kind, subresource, namespace, name, deleting, client, .. } => Operation {
-            what: hash(&[verb.as_bytes(), kind.as_bytes(), subresource.as_bytes(), client.as_bytes(), &[u8::from(*deleting)]]),
+            what: hash(&[
+                verb.as_bytes(),
+                kind.as_bytes(),
+                subresource.as_bytes(),
+                client.as_bytes(),
+                &[u8::from(*deleting)],
+            ]),
             to: hash(&[kind.as_bytes(), namespace.as_bytes(), name.as_bytes()]),
         },
         Event::ApiRefused { verb, kind, name, code, client, .. } => {
@@ -140,10 +146,9 @@ fn operation(event: &Event<'_>, last_write: u64) -> Option<Operation> {
                 to: hash(&[kind.as_bytes(), namespace.as_bytes(), name_of.as_bytes()]),
             }
         }
-        Event::Step { what, outcome } => Operation {
-            what: hash(&[first_word(what), first_word(outcome)]),
-            to: hash(&[b"client"]),
-        },
+        Event::Step { what, outcome } => {
+            Operation { what: hash(&[first_word(what), first_word(outcome)]), to: hash(&[b"client"]) }
+        }
         Event::Fault { kind, begins, .. } => Operation {
             what: hash(&[kind.as_bytes(), &[u8::from(*begins)], &last_write.to_le_bytes()]),
             to: hash(&[b"fault"]),
@@ -195,9 +200,19 @@ mod tests {
         let calm = [(1, write("a", "one")), (2, write("b", "one"))];
         assert_eq!(met(&calm), 1);
         let alone = met(&[(1, fault(true)), (2, fault(false))]);
-        let struck = [(1, write("a", "one")), (2, fault(true)), (3, write("b", "one")), (4, fault(false)), (5, write("c", "one"))];
+        let struck = [
+            (1, write("a", "one")),
+            (2, fault(true)),
+            (3, write("b", "one")),
+            (4, fault(false)),
+            (5, write("c", "one")),
+        ];
         assert_eq!(met(&struck), 2 + alone);
         let after_a_minute = |kind| met(&[(1, write("a", "one")), (2, fault_of(kind, true)), (60, write("b", "one"))]);
-        assert_eq!(after_a_minute("freeze"), after_a_minute("delete-pods") + 1, "what is over at once is felt no longer");
+        assert_eq!(
+            after_a_minute("freeze"),
+            after_a_minute("delete-pods") + 1,
+            "what is over at once is felt no longer"
+        );
     }
 }

@@ -6,8 +6,10 @@ use corral_core::journal::{Event, JournalFile, Record};
 use super::history::History;
 use super::words;
 
-/// Events told of each side, from the first that differs.
-const TOLD: usize = 3;
+/// Events told of each side: the first that the other has not.
+const TOLD: usize = 2;
+/// So many events from where they part are compared; later ones differ because these do.
+const COMPARED: usize = 200;
 
 /// The place where two runs part: an index into the records of both.
 fn place(failing: &JournalFile, passing: &JournalFile) -> Option<usize> {
@@ -36,18 +38,25 @@ pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) 
     };
     let at = parting(failing, passing).unwrap_or(failing.header.ended_at);
     let mut lines = vec![format!("parts from its passing twin {differs} at {at}, after {place} equal events:")];
-    for (who, file) in [("fails", failing), ("passes", passing)] {
-        let history = History::of(file);
-        let of = |record: &Record<'_>| {
-            let where_ = history.whereabouts(record.process);
-            format!("{:>15}  {who}: {where_}: {}", record.at.to_string(), words::tell(record, file, &history))
-        };
-        let events = file.records.iter().skip(place).filter(|record| words::is_telling(&record.event));
-        let mut of_side: Vec<String> = events.take(TOLD).map(of).collect();
-        if of_side.is_empty() {
-            of_side.push(format!("{:>15}  {who}: its end", file.header.ended_at.to_string()));
+    let sides: Vec<Vec<(Nanos, String)>> = [failing, passing].map(|file| side(file, place)).into();
+    for (who, own, other) in [("fails", &sides[0], &sides[1]), ("passes", &sides[1], &sides[0])] {
+        let is_new = |event: &&(Nanos, String)| !other.iter().any(|(_, text)| *text == event.1);
+        let mut events = own.iter().filter(is_new).take(TOLD).peekable();
+        if events.peek().is_none() {
+            lines.push(format!("{:>15}  {who}: nothing that the other does not do, sooner or later", ""));
         }
-        lines.extend(of_side);
+        lines.extend(events.map(|(at, text)| format!("{:>15}  {who}: {text}", at.to_string())));
     }
     lines
+}
+
+/// What a run does from a place on, in words.
+fn side(file: &JournalFile, place: usize) -> Vec<(Nanos, String)> {
+    let history = History::of(file);
+    let events = file.records.iter().skip(place).take(COMPARED).filter(|record| words::is_telling(&record.event));
+    let of = |record: &Record<'_>| {
+        let text = format!("{}: {}", history.whereabouts(record.process), words::tell(record, file, &history));
+        (record.at, text)
+    };
+    events.map(of).collect()
 }

@@ -90,7 +90,7 @@ impl History {
                 Event::ApiRequest { kind, code, resource_version, within, reads, .. } => {
                     history.note_reads(within, reads);
                     if (200..300).contains(code) {
-                        let stale = history.stale(kind, *resource_version, reads);
+                        let stale = history.stale(kind, *resource_version, reads, record.at);
                         let request = Request { process: record.process, within: within.to_string(), stale };
                         history.requests.insert((kind.to_string(), *resource_version), request);
                     }
@@ -118,11 +118,12 @@ impl History {
         }
     }
 
-    fn stale(&self, kind: &str, own_version: u64, reads: &[Read<'_>]) -> Option<Stale> {
+    /// The oldest of these reads that was out of date at a time, for a request that made this version.
+    pub fn stale(&self, kind: &str, own_version: u64, reads: &[Read<'_>], at: Nanos) -> Option<Stale> {
         let stale = reads.iter().filter_map(|read| {
             let object = (read.kind.to_string(), read.name.to_string());
             let writes = &self.objects.get(&object)?.writes;
-            let missed = writes.iter().find(|(version, _)| *version > read.resource_version);
+            let missed = writes.iter().find(|(version, written_at)| *version > read.resource_version && *written_at <= at);
             let (_, written_at) = missed.filter(|(version, _)| !(read.kind == kind && *version == own_version))?;
             Some(Stale { object, age_ns: read.age_ns, written_at: *written_at })
         });

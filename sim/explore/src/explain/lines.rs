@@ -8,13 +8,12 @@ use corral_world::Violation;
 use corral_world::text::brief;
 
 use super::Run;
-use super::history::{Object, full_name};
+use super::history::{Object, Stale, full_name};
 use super::objects::{Role, own_name};
+use super::words::{LONGEST_REMARK, last_words};
 
 /// Longest value of a field that is printed whole.
 const LONGEST_VALUE: usize = 48;
-/// Longest remark of a process that is printed whole.
-const LONGEST_REMARK: usize = 140;
 /// Fields of one write that are printed.
 const MOST_FIELDS: usize = 4;
 
@@ -34,7 +33,8 @@ struct Line {
 pub(super) fn of(run: &Run<'_>, violation: &Violation, most: usize) -> Vec<String> {
     let events = run.journal.records.iter().take_while(|record| record.at <= violation.at);
     let events = events.filter_map(|record| run.line(record));
-    let remarks = run.journal.logs.iter().filter(|remark| remark.at <= violation.at).filter_map(|remark| run.remark(remark));
+    let remarks =
+        run.journal.logs.iter().filter(|remark| remark.at <= violation.at).filter_map(|remark| run.remark(remark));
     let mut all: Vec<Line> = events.chain(remarks).collect();
     all.sort_by_key(|line| line.at);
     let mut lines: Vec<Line> = Vec::new();
@@ -87,15 +87,6 @@ impl Run<'_> {
         Some(Line { at: remark.at, weight: 4, key: text.clone(), text, more: None })
     }
 
-    /// What a process said last before its end.
-    fn last_words(&self, name: &str, at: Nanos) -> String {
-        let before = self.journal.logs.iter().filter(|remark| remark.at <= at && remark.name == name);
-        let last = before.max_by_key(|remark| remark.at);
-        last.map_or(String::new(), |remark| {
-            format!("; it said last: {}", remark.text.chars().take(LONGEST_REMARK).collect::<String>())
-        })
-    }
-
     fn line(&self, record: &Record<'_>) -> Option<Line> {
         let line = |weight: u32, key: String, text: String| {
             // Set-up is told as far as it makes what is named.
@@ -126,15 +117,8 @@ impl Run<'_> {
                 let by = by.unwrap_or(client);
                 let scope = scope.strip_suffix(own_name(name)).map_or(scope, str::trim_end);
                 let why = if scope.is_empty() { String::new() } else { format!(", {scope}") };
-                let stale = request.and_then(|request| request.stale.as_ref()).map_or(String::new(), |stale| {
-                    let age = brief(Duration::from_nanos(stale.age_ns));
-                    let (kind, name) = &stale.object;
-                    format!(
-                        "; it had read {kind} {} {age} before, and missed what was written at {}",
-                        own_name(name),
-                        stale.written_at
-                    )
-                });
+                let stale =
+                    request.and_then(|request| request.stale.as_ref()).map_or_else(String::new, missed);
                 let is_end = verb != "update" || what.starts_with("is to be deleted");
                 let weight = match role {
                     Role::Named => 0,
@@ -201,16 +185,11 @@ impl Run<'_> {
                     self.objects.keys().any(|(kind, object)| kind == "Pod" && name.starts_with(object.as_str()));
                 // A container's own process, and no program that it ran.
                 let is_container = is_part && name.matches('/').count() == 2 && !name.contains(':');
-                let how = match end {
-                    End::Exited(code) => format!("exited with {code}"),
-                    End::Killed => "was killed".to_owned(),
-                    End::Panicked => "panicked".to_owned(),
-                    End::MachineLost => "was lost with its machine".to_owned(),
-                };
+                let how = ended(end);
                 if !is_container {
                     return None;
                 }
-                let words = if *end == End::Exited(0) { String::new() } else { self.last_words(name, record.at) };
+                let words = if *end == End::Exited(0) { String::new() } else { last_words(self.journal, name, record.at) };
                 line(2, format!("{name} {how}"), format!("process {} {how}{words}", short(name)))
             }
             _ => None,
@@ -222,6 +201,23 @@ impl Run<'_> {
         let owners: Vec<String> =
             owners.into_iter().flatten().map(|(kind, name)| format!("{kind} {}", own_name(name))).collect();
         if owners.is_empty() { String::new() } else { format!(", owned by {}", owners.join(" and ")) }
+    }
+}
+
+/// What a request did not see.
+pub(super) fn missed(stale: &Stale) -> String {
+    let age = brief(Duration::from_nanos(stale.age_ns));
+    let (kind, name) = &stale.object;
+    format!("; it had read {kind} {} {age} before, and missed what was written at {}", own_name(name), stale.written_at)
+}
+
+/// How a process ended, in words.
+pub(super) fn ended(end: &End) -> String {
+    match end {
+        End::Exited(code) => format!("exited with {code}"),
+        End::Killed => "was killed".to_owned(),
+        End::Panicked => "panicked".to_owned(),
+        End::MachineLost => "was lost with its machine".to_owned(),
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use corral_core::journal::{Event, JournalFile, Read, Record};
+use corral_core::Nanos;
+use corral_core::journal::{End, Event, JournalFile, Read, Record};
 use corral_world::text::brief;
 
 use super::history::{History, full_name};
 use super::lines;
 use super::objects::own_name;
 
-/// Reads named of one event.
-const MOST_READS: usize = 2;
+/// Longest remark of a process that is printed whole.
+pub(super) const LONGEST_REMARK: usize = 140;
 
 /// Whether an event says something by itself: not a lease's renewal, nor a connection that was made.
 pub(super) fn is_telling(event: &Event<'_>) -> bool {
@@ -31,16 +32,18 @@ pub(super) fn tell(record: &Record<'_>, journal: &JournalFile, history: &History
             let deleting = if *deleting { " (which is being deleted)" } else { "" };
             format!("{client} {verb}s {kind} {}{deleting}{fields}", own_name(&full_name(namespace, name)))
         }
-        Event::ApiRequest { verb, kind, subresource, name, code, within, reads, .. } => {
+        Event::ApiRequest { verb, kind, subresource, name, code, resource_version, within, reads, .. } => {
             let of = if subresource.is_empty() { String::new() } else { format!(" {subresource} of") };
-            format!("{verb}{of} {kind} {}: {code}{}{}", own_name(name), why(within), ground(reads))
+            let ground = ground(reads, kind, *resource_version, record.at, history);
+            format!("{verb}{of} {kind} {}: {code}{}{ground}", own_name(name), why(within))
         }
         Event::ApiRefused { verb, kind, name, code, reason, client } => {
             format!("{client} was refused to {verb} {kind} {}: {code} {reason}", own_name(name))
         }
         Event::Call { method, peer, outcome, took_ns, within, reads } => {
             let took = brief(Duration::from_nanos(*took_ns));
-            format!("called {method} at {peer}: {outcome} after {took}{}{}", why(within), ground(reads))
+            let ground = ground(reads, "", 0, record.at, history);
+            format!("called {method} at {peer}: {outcome} after {took}{}{ground}", why(within))
         }
         Event::StoreOperation { verb, key, code, .. } => format!("{verb} {key} in the store: {code}"),
         Event::Step { what, outcome } => format!("client: {what}: {outcome}"),
@@ -49,7 +52,9 @@ pub(super) fn tell(record: &Record<'_>, journal: &JournalFile, history: &History
         }
         Event::ProcessBegan { name, machine, .. } => format!("process {name} begins on {machine}"),
         Event::ProcessEnded { process, end } => {
-            format!("process {} ends: {end:?}", history.processes.get(process).map_or("", String::as_str))
+            let name = history.processes.get(process).map_or("", String::as_str);
+            let words = if *end == End::Exited(0) { String::new() } else { last_words(journal, name, record.at) };
+            format!("process {} {}{words}", lines::short(name), lines::ended(end))
         }
         Event::Executed { command, code, .. } => format!("ran {command}: {code}"),
         Event::Connected { to, outcome } => format!("connects to {to}: {outcome}"),
@@ -67,19 +72,16 @@ fn why(within: &str) -> String {
     if within.is_empty() { String::new() } else { format!(" ({within})") }
 }
 
-/// On what ground: the oldest reads first.
-fn ground(reads: &[Read<'_>]) -> String {
-    let mut reads: Vec<&Read<'_>> = reads.iter().collect();
-    reads.sort_by_key(|read| std::cmp::Reverse(read.age_ns));
-    let told = reads.iter().take(MOST_READS).map(|read| {
-        let age = brief(Duration::from_nanos(read.age_ns));
-        let name = if read.name == "*" { "list" } else { own_name(&read.name) };
-        if read.resource_version == 0 {
-            format!("{} {name} absent, {age} old", read.kind)
-        } else {
-            format!("{} {name} as of {age} before", read.kind)
-        }
-    });
-    let told: Vec<String> = told.collect();
-    if told.is_empty() { String::new() } else { format!("; it had read {}", told.join(", ")) }
+/// On what ground, if that was out of date.
+fn ground(reads: &[Read<'_>], kind: &str, version: u64, at: Nanos, history: &History) -> String {
+    history.stale(kind, version, reads, at).map_or_else(String::new, |stale| lines::missed(&stale))
+}
+
+/// What a process said last before this time, if it said anything.
+pub(super) fn last_words(journal: &JournalFile, name: &str, at: Nanos) -> String {
+    let before = journal.logs.iter().filter(|remark| remark.at <= at && remark.name == name);
+    let last = before.max_by_key(|remark| remark.at);
+    last.map_or(String::new(), |remark| {
+        format!("; it said last: {}", remark.text.chars().take(LONGEST_REMARK).collect::<String>())
+    })
 }

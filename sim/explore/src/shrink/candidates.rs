@@ -20,12 +20,18 @@ pub(super) fn of(plan: &Plan) -> Vec<Candidate> {
     };
     for kept in without(&plan.faults, plan.faults.len()) {
         let names: Vec<&str> = gone(&plan.faults, &kept).map(|planned: &PlannedFault| planned.fault.name()).collect();
-        add(Plan { faults: kept.iter().map(|index| plan.faults[*index].clone()).collect(), ..plan.clone() }, format!("fault {}", names.join(", ")));
+        add(
+            Plan { faults: kept.iter().map(|index| plan.faults[*index].clone()).collect(), ..plan.clone() },
+            format!("fault {}", names.join(", ")),
+        );
     }
     // A client that does nothing shows nothing.
     for kept in without(&plan.steps, plan.steps.len() / 2) {
         let names: Vec<String> = gone(&plan.steps, &kept).map(|step: &Step| in_short(&step.action)).collect();
-        add(Plan { steps: kept.iter().map(|index| plan.steps[*index].clone()).collect(), ..plan.clone() }, format!("step {}", names.join(", ")));
+        add(
+            Plan { steps: kept.iter().map(|index| plan.steps[*index].clone()).collect(), ..plan.clone() },
+            format!("step {}", names.join(", ")),
+        );
     }
     for (key, value) in &plan.cluster {
         for (smaller, how) in smaller(value) {
@@ -73,7 +79,9 @@ fn gone<'a, T>(items: &'a [T], kept: &'a [usize]) -> impl Iterator<Item = &'a T>
 
 /// A step in a few words: `create-volume vol-1`.
 fn in_short(action: &Value) -> String {
-    let Some((name, fields)) = action.as_table().and_then(|table| table.iter().next()) else { return action.to_string() };
+    let Some((name, fields)) = action.as_table().and_then(|table| table.iter().next()) else {
+        return action.to_string();
+    };
     let of = ["name", "volume", "machine", "image"].iter().find_map(|key| fields.get(key)?.as_str());
     of.map_or_else(|| name.clone(), |of| format!("{name} {of}"))
 }
