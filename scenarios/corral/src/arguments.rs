@@ -43,6 +43,8 @@ pub enum Command {
     },
     /// The API server with its garbage collector and namespace clean-up, in the real world
     Apiserver(ApiserverOptions),
+    /// The cluster of a run as it was at a moment, for kubectl: reads its journal, does it again, and serves its API
+    Inspect(InspectOptions),
     /// Longhorn's custom resource definitions, or what a list of field paths has and they lack
     Crds(CrdsOptions),
     /// How fast it is, on this machine
@@ -219,6 +221,19 @@ pub struct ApiserverOptions {
     /// Allow an address that other machines can reach; the server has no authentication
     #[arg(long)]
     pub allow_remote: bool,
+}
+
+/// Options of `inspect`.
+#[derive(Args, Debug)]
+pub struct InspectOptions {
+    /// The journal, as `run --journal` writes it
+    pub journal: PathBuf,
+    /// Time since the run began, such as 12m30s; by default that of the first violation, or the run's end if there is none
+    #[arg(long, value_name = "TIME", value_parser = corral_world::text::parse_duration)]
+    pub at: Option<Duration>,
+    /// Where it is served.
+    #[command(flatten)]
+    pub server: ApiserverOptions,
 }
 
 /// Options of `crds`.

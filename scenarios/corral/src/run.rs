@@ -33,7 +33,7 @@ pub fn run(options: &RunOptions) -> Done {
     // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
     let journal = options.journal.as_deref().map(create).transpose()?;
     let logs = options.logs.map(Into::into).or_else(|| journal.is_some().then_some(tracing::Level::WARN));
-    let run_options = corral_world::RunOptions { keep_journal: journal.is_some(), logs };
+    let run_options = corral_world::RunOptions { keep_journal: journal.is_some(), logs, keep_objects: false };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {

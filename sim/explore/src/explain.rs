@@ -51,7 +51,7 @@ pub fn explain_seed_file(
     about: &[String],
     most_lines: u16,
 ) -> Result<Option<Vec<String>>, String> {
-    let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN) };
+    let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN), ..RunOptions::default() };
     let verdict = corral_world::run(scenario, arm, file.seed, Some(file.plan()), options)?;
     let violation = verdict.violations.iter().find(|found| file.expects(found));
     let journal = verdict.journal.as_ref().expect("it was asked for");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use corral_apiserver::Recorder;
 use corral_cluster::Cluster;
 use corral_core::journal::{Event, Record};
 use corral_core::{Failure, Options, World, world};
@@ -23,6 +24,8 @@ pub struct RunOptions {
     pub keep_journal: bool,
     /// Collect the models' logs at this level and above.
     pub logs: Option<tracing::Level>,
+    /// Keep every version of every object of the API server.
+    pub keep_objects: bool,
 }
 
 /// Longest time a cluster gets to settle after the faults have healed, in simulated time: every bound that an oracle knows is shorter.
@@ -48,9 +51,10 @@ pub fn run(
     let mut core_options = Options::new(seed);
     core_options.keep_journal = options.keep_journal;
     core_options.logs = options.logs;
-    let arm = arm.clone();
+    let recorder = options.keep_objects.then(Arc::<Recorder>::default);
+    let (arm, of_play) = (arm.clone(), recorder.clone());
     let began = real_time();
-    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed).await });
+    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed, of_play).await });
     let took = began.elapsed();
     let Findings { mut violations, reached, hazards, idle_faults } = match outcome.value {
         Ok(findings) => findings,
@@ -68,6 +72,7 @@ pub fn run(
         took,
         journal: outcome.journal,
         logs: outcome.logs,
+        objects: recorder.map(|recorder| recorder.take()),
     })
 }
 
@@ -81,13 +86,20 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
     Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
 }
 
-async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64) -> Findings {
+async fn play(
+    scenario: Arc<dyn Scenario>,
+    plan: Plan,
+    arm: Arm,
+    seed: u64,
+    recorder: Option<Arc<Recorder>>,
+) -> Findings {
     let world = world();
     let what = format!("{}, {arm}", scenario.name());
     world.record(Event::RunBegan { seed, what: what.into() });
     let api_faults = ApiFaults::new(&world);
     let Ground { cluster: mut spec, stores } = scenario.ground(&plan, &arm);
     spec.api_server.policy = api_faults.clone();
+    spec.api_server.recorder = recorder;
     let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
     watch(&world, &scenario, &stage);
     stage.phase("boot");

@@ -75,7 +75,7 @@ type Part = fn(Session) -> Play;
 fn play(seed: u64, part: Part) -> Played {
     let flows = Flows::default();
     let scenario = Arc::new(Recorded { part, flows: flows.clone() });
-    let options = RunOptions { keep_journal: true, logs: None };
+    let options = RunOptions { keep_journal: true, ..RunOptions::default() };
     let verdict = run(scenario, &Arm::default(), seed, None, options).expect("a plan of ours");
     assert!(verdict.violations.is_empty(), "{:?}", verdict.violations);
     let flows = std::mem::take(&mut *flows.lock().expect("nobody panicked"));
