@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use corral_apiserver::Server;
 use corral_core::Nanos;
-use corral_core::journal::{Event, Header, file};
+use corral_core::journal::{Header, file};
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, RunOptions, Verdict};
 
@@ -24,9 +24,10 @@ const REST_OF_A_MICROSECOND: Duration = Duration::from_nanos(999);
 
 /// Serves until Ctrl-C.
 pub fn inspect(options: &InspectOptions) -> Done {
-    let (header, first_write) = read(&options.journal)?;
-    if let Some(at) = options.at {
-        check(at, first_write, header.ended_at)?;
+    let header = read(&options.journal)?;
+    let end = header.ended_at;
+    if let Some(at) = options.at.map(|at| Nanos::ZERO + at).filter(|at| *at > end) {
+        return Err(Refused::new(format!("--at {at}: the run ended at {end}; allowed is from 0s to that")));
     }
     host::real::block_on(async {
         // First, because the run takes its time.
@@ -46,7 +47,7 @@ pub fn inspect(options: &InspectOptions) -> Done {
         let at = options.at.unwrap_or_else(|| default_instant(&verdict).as_duration());
         let past = verdict.objects.unwrap_or_default();
         let server = Server::past(&past, at + REST_OF_A_MICROSECOND)
-            .map_err(|error| Refused::path(&options.journal, "cannot be shown", error))?;
+            .map_err(|error| Refused::new(format!("--at {}: {error}", Nanos::ZERO + at)))?;
         drop(past);
         let (title, revision) = (&header.title, server.store().revision());
         host::spawn(async move { server.serve(listener).await });
@@ -64,40 +65,22 @@ fn default_instant(verdict: &Verdict) -> Nanos {
     verdict.violations.first().map_or(verdict.simulated, |violation| violation.at)
 }
 
-/// What run it is of, and when its API server wrote for the first time.
-fn read(path: &Path) -> Result<(Header, Nanos), Refused> {
+/// What run it is of.
+fn read(path: &Path) -> Result<Header, Refused> {
     let input = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
-    let journal =
-        file::read(BufReader::new(input)).map_err(|error| Refused::new(format!("{}: {error}", path.display())))?;
-    let mut writes = journal.records.iter().filter(|record| matches!(record.event, Event::ApiWrite { .. }));
-    let Some(first) = writes.next() else {
-        return Err(Refused::new(format!(
-            "{}: nothing was written in this run, there is nothing to show",
-            path.display()
-        )));
-    };
-    Ok((journal.header, first.at))
-}
-
-fn check(at: Duration, first: Nanos, end: Nanos) -> Result<(), Refused> {
-    let asked = Nanos::ZERO + at;
-    let range = Nanos::ZERO + first.as_duration().saturating_sub(REST_OF_A_MICROSECOND)..=end;
-    if range.contains(&asked) {
-        return Ok(());
-    }
-    let line =
-        format!("--at {asked}: allowed is from {first}, when the first object was written, to {end}, the run's end");
-    Err(Refused::new(line))
+    let journal = file::read(BufReader::new(input));
+    Ok(journal.map_err(|error| Refused::new(format!("{}: {error}", path.display())))?.header)
 }
 
 /// Does the run again and keeps the objects.
 fn run_again(path: &Path, header: &Header) -> Result<Verdict, Refused> {
-    let no_recipe = |error| Refused::path(path, "line 1: what it says of its run is not ours", error);
-    let recipe: Recipe = serde_json::from_value(header.run.clone()).map_err(no_recipe)?;
+    let not_ours = |error: String| Refused::path(path, "line 1: its run cannot be done again", error);
+    let recipe = serde_json::from_value(header.run.clone()).map_err(|error| not_ours(error.to_string()))?;
     let Recipe { scenario, arm, seed, plan } = recipe;
-    let scenario = catalogue().scenario(&scenario)?;
-    catalogue().check(scenario.as_ref(), &arm, &plan.clone().unwrap_or_default())?;
+    let scenario = catalogue().scenario(&scenario).map_err(not_ours)?;
+    let checked = catalogue().check(scenario.as_ref(), &arm, &plan.clone().unwrap_or_default());
+    checked.map_err(not_ours)?;
     let options = RunOptions { keep_objects: true, ..RunOptions::default() };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
-    Ok(corral_world::run(scenario, &arm, seed, plan, options)?)
+    corral_world::run(scenario, &arm, seed, plan, options).map_err(not_ours)
 }
