@@ -105,13 +105,13 @@ fn the_cluster_is_shown_as_it_was() {
     let path = journal(&folder);
     let read = file::read(BufReader::new(std::fs::File::open(&path).unwrap())).unwrap();
     // A moment in the workload: when a backup is made.
-    let made = read.records.iter().filter_map(|record| match &record.event {
+    let mut made = read.records.iter().filter_map(|record| match &record.event {
         Event::ApiWrite { verb, kind, name, resource_version, .. } if verb == "create" && kind == "Backup" => {
             Some((record.at, name.to_string(), *resource_version))
         }
         _ => None,
     });
-    let (at, backup, revision) = made.last().expect("the scenario makes backups");
+    let (at, backup, revision) = made.next_back().expect("the scenario makes backups");
     let before = (at - Duration::from_micros(1)).to_string();
     host::real::block_on(async {
         let served = Served::begin(&path, &["--at", &before]);
