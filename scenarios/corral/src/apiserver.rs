@@ -1,5 +1,7 @@
 //! `corral apiserver`: the API server with its garbage collector and namespace clean-up, in the real world.
 
+use std::net::SocketAddr;
+
 use corral_apiserver::{HistoryOptions, Options, Server, Store, WebhookScheme};
 use corral_cluster::{garbage_collector, namespace};
 use corral_kube_client::Stop;
@@ -9,18 +11,24 @@ use crate::arguments::ApiserverOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::say::say;
 
-/// Serves until Ctrl-C.
-pub fn serve(options: &ApiserverOptions) -> Done {
+/// Takes the address, if it may be had: nobody is asked who he is.
+pub async fn listen(options: &ApiserverOptions) -> Result<(TcpListener, SocketAddr), Refused> {
     let address = options.listen;
     if !address.ip().is_loopback() && !options.allow_remote {
         return Err(Refused::new(format!(
             "--listen {address}: the server has no authentication; allowed are loopback addresses, others with --allow-remote"
         )));
     }
+    let listener =
+        TcpListener::bind(address).await.map_err(|error| Refused::new(format!("--listen {address}: {error}")))?;
+    let bound = listener.local_addr().map_err(Refused::new)?;
+    Ok((listener, bound))
+}
+
+/// Serves until Ctrl-C.
+pub fn serve(options: &ApiserverOptions) -> Done {
     host::real::block_on(async {
-        let listener =
-            TcpListener::bind(address).await.map_err(|error| Refused::new(format!("--listen {address}: {error}")))?;
-        let bound = listener.local_addr().map_err(Refused::new)?;
+        let (listener, bound) = listen(options).await?;
         let server = Server::new(
             Store::new(HistoryOptions::default()),
             Options { allow_plain_http_webhooks: true, webhook_scheme: WebhookScheme::Http, ..Options::default() },

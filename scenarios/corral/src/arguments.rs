@@ -50,6 +50,8 @@ pub enum Command {
     },
     /// The API server with its garbage collector and namespace clean-up, in the real world
     Apiserver(ApiserverOptions),
+    /// The cluster of a run as it was at a moment, for kubectl: reads its journal, does it again, and serves its API
+    Inspect(InspectOptions),
     /// Longhorn's custom resource definitions, or what a list of field paths has and they lack
     Crds(CrdsOptions),
     /// How fast it is, on this machine
@@ -172,8 +174,8 @@ pub struct RunOptions {
 pub struct FuzzOptions {
     /// Scenarios (all by default)
     pub scenarios: Vec<String>,
-    /// Stop after this much real time
-    #[arg(long, value_name = "DURATION", value_parser = corral_world::text::parse_duration, conflicts_with = "seeds")]
+    /// Stop after this much real time, if the seeds last so long
+    #[arg(long, value_name = "DURATION", value_parser = corral_world::text::parse_duration)]
     pub time: Option<Duration>,
     /// These seeds: A..B
     #[arg(long, value_name = "A..B")]
@@ -187,6 +189,9 @@ pub struct FuzzOptions {
     /// Keep plans that meet new situations and vary them, beside new seeds
     #[arg(long)]
     pub guided: bool,
+    /// Begin with the plans that an earlier fuzz run kept in this folder; makes the search a guided one
+    #[arg(long, value_name = "DIR")]
+    pub corpus: Vec<PathBuf>,
     /// What of the system runs.
     #[command(flatten)]
     pub arm: ArmOptions,
@@ -288,6 +293,19 @@ pub struct ApiserverOptions {
     /// Allow an address that other machines can reach; the server has no authentication
     #[arg(long)]
     pub allow_remote: bool,
+}
+
+/// Options of `inspect`.
+#[derive(Args, Debug)]
+pub struct InspectOptions {
+    /// The journal, as `run --journal` writes it
+    pub journal: PathBuf,
+    /// Time since the run began, such as 12m30s; by default that of the first violation, or the run's end if there is none
+    #[arg(long, value_name = "TIME", value_parser = corral_world::text::parse_duration)]
+    pub at: Option<Duration>,
+    /// Where it is served.
+    #[command(flatten)]
+    pub server: ApiserverOptions,
 }
 
 /// Options of `crds`.

@@ -75,14 +75,19 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         }],
         ..Told::here()
     };
-    let total = options.seeds.as_ref().map(|_| seeds.clone().filter(|seed| shard.has(*seed)).count() * scenarios.len());
+    let total = options
+        .seeds
+        .as_ref()
+        .filter(|_| options.time.is_none())
+        .map(|_| seeds.clone().filter(|seed| shard.has(*seed)).count() * scenarios.len());
     let fuzz_options = corral_explore::FuzzOptions {
         scenarios,
         arm: arm.clone(),
         seeds,
         shard,
         time: options.time,
-        guided: options.guided,
+        guided: options.guided || !options.corpus.is_empty(),
+        corpus: crate::night::corpus(&options.corpus)?,
         workers: workers(options.jobs)?,
     };
     let mut night = Night {

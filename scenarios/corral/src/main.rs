@@ -8,6 +8,7 @@ mod explain;
 mod failure;
 mod find;
 mod fuzz;
+mod inspect;
 mod journal;
 mod list;
 mod night;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Worker => fuzz::work(),
         Command::List { what } => list::list(what),
         Command::Apiserver(options) => apiserver::serve(&options),
+        Command::Inspect(options) => inspect::inspect(&options),
         Command::Crds(options) => crds::crds(&options),
         Command::Bench(options) => bench::bench(&options),
     };

@@ -420,6 +420,15 @@ pub fn merge(options: &MergeOptions) -> Done {
     Ok(if tally.groups.is_empty() { Status::AsExpected } else { Status::Violation })
 }
 
+/// The runs of earlier nights that met what no run before them had met.
+pub fn corpus(folders: &[PathBuf]) -> Result<Vec<Ran>, Refused> {
+    let mut all = Vec::new();
+    for folder in folders {
+        all.extend(read_runs(&folder.join(RUNS))?.into_iter().filter(|ran| !ran.new_situations.is_empty()));
+    }
+    Ok(all)
+}
+
 /// The runs of a night. A last line that was cut short by whatever ended the night is left out.
 fn read_runs(path: &Path) -> Result<Vec<Ran>, Refused> {
     let file = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;

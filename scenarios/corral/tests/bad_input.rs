@@ -114,6 +114,13 @@ fn the_api_server_stays_at_home() {
 }
 
 #[test]
+fn what_is_no_journal_is_not_inspected() {
+    expect(&["inspect", "no/such/journal.jsonl"], &["no/such/journal.jsonl", "cannot be read"]);
+    expect(&["inspect", "Cargo.toml"], &["Cargo.toml: line 1", "--journal"]);
+    assert!(refusal(&["inspect", "Cargo.toml", "--at", "soon"]).contains("\"soon\" is no duration"));
+}
+
+#[test]
 fn plans_with_impossible_values_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |plan: &str, parts: &[&str]| {

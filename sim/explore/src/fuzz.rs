@@ -27,6 +27,8 @@ pub struct FuzzOptions {
     pub time: Option<Duration>,
     /// Keep the plans that meet new situations, and try variations of them beside new seeds.
     pub guided: bool,
+    /// Runs of an earlier search whose plans met new situations: a guided one begins with them.
+    pub corpus: Vec<Ran>,
     /// The worker processes.
     pub workers: Workers,
 }
@@ -107,6 +109,10 @@ pub fn fuzz(
     let seeds = options.seeds.clone().filter(|seed| options.shard.has(*seed));
     let mut fresh = seeds.flat_map(|seed| options.scenarios.iter().map(move |name| (name, seed)));
     let mut guide = options.guided.then(|| Guide::new(catalogue, &options.arm, options.seeds.start));
+    for ran in &options.corpus {
+        tally.situations.extend(&ran.new_situations);
+        guide.iter_mut().for_each(|guide| guide.learn(ran));
+    }
     let ahead = if options.guided { GUIDED_AHEAD } else { pool.count() * AHEAD };
     let mut under_way: VecDeque<(Ticket, Recipe)> = VecDeque::new();
     loop {

@@ -112,7 +112,8 @@ fn done(catalogue: &dyn Catalogue, job: Job) -> std::io::Result<JobResult> {
     let scenario = catalogue.scenario(&scenario).map_err(std::io::Error::other)?;
     let before = processor_time();
     let logs = job.keep.is_some().then_some(tracing::Level::WARN);
-    let options = RunOptions { keep_journal: job.keep.is_some(), logs, situations: job.situations };
+    let options =
+        RunOptions { keep_journal: job.keep.is_some(), logs, situations: job.situations, ..Default::default() };
     let verdict = run(scenario, &arm, seed, plan, options).map_err(std::io::Error::other)?;
     let took_us = verdict.took.as_micros() as u64;
     let cpu_us = (processor_time() - before).as_micros() as u64;

@@ -20,6 +20,11 @@ impl Instant {
         Instant(crate::real::uptime())
     }
 
+    /// Time passed since the run began; in the real world since this process first looked at the clock.
+    pub fn since_start(self) -> Duration {
+        self.0
+    }
+
     /// Time passed since this point.
     pub fn elapsed(self) -> Duration {
         Instant::now() - self

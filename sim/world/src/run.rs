@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use corral_apiserver::Recorder;
 use corral_cluster::Cluster;
 use corral_core::journal::{Event, Record};
 use corral_core::{Failure, Options, World, world};
@@ -26,6 +27,8 @@ pub struct RunOptions {
     pub logs: Option<tracing::Level>,
     /// Note which situations are met: an operation, what had been done before to what it is done to, and the faults in force.
     pub situations: bool,
+    /// Keep every version of every object of the API server.
+    pub keep_objects: bool,
 }
 
 /// Longest time a cluster gets to settle after the faults have healed, in simulated time: every bound that an oracle knows is shorter.
@@ -51,11 +54,12 @@ pub fn run(
     let mut core_options = Options::new(seed);
     core_options.keep_journal = options.keep_journal;
     core_options.logs = options.logs;
+    let recorder = options.keep_objects.then(Arc::<Recorder>::default);
     let arm = arm.clone();
     let began = real_time();
     let situations = options.situations.then(Arc::<Situations>::default);
-    let meets = situations.clone();
-    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed, meets).await });
+    let notes = Notes { situations: situations.clone(), recorder: recorder.clone() };
+    let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed, notes).await });
     let took = began.elapsed();
     let Findings { mut violations, reached, hazards, idle_faults } = match outcome.value {
         Ok(findings) => findings,
@@ -74,6 +78,7 @@ pub fn run(
         took,
         journal: outcome.journal,
         logs: outcome.logs,
+        objects: recorder.map(|recorder| recorder.take()),
     })
 }
 
@@ -87,13 +92,13 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
     Violation { oracle: OWN_FAULT.to_owned(), signature: crate::text::normalised(&detail), detail, at }
 }
 
-async fn play(
-    scenario: Arc<dyn Scenario>,
-    plan: Plan,
-    arm: Arm,
-    seed: u64,
+/// What is noted of a run beside its journal.
+struct Notes {
     situations: Option<Arc<Situations>>,
-) -> Findings {
+    recorder: Option<Arc<Recorder>>,
+}
+
+async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, notes: Notes) -> Findings {
     let world = world();
     // A silenced defect leaves no trace: where it makes no difference, the run is the same to the last bit.
     let loud = Arm { silenced: Vec::new(), ..arm.clone() };
@@ -102,9 +107,10 @@ async fn play(
     let api_faults = ApiFaults::new(&world);
     let Ground { cluster: mut spec, stores } = scenario.ground(&plan, &arm);
     spec.api_server.policy = api_faults.clone();
+    spec.api_server.recorder = notes.recorder;
     let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
     watch(&world, &scenario, &stage);
-    if let Some(situations) = situations {
+    if let Some(situations) = notes.situations {
         world.journal().subscribe(Arc::new(move |record: &Record<'_>| situations.observe(record)));
     }
     stage.phase("boot");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use corral_apiserver::Past;
 use corral_core::Nanos;
 use corral_core::journal::{Kept, LogEntry};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct Verdict {
     /// The models' logs, if they were asked for.
     #[serde(skip)]
     pub logs: Vec<LogEntry>,
+    /// Every version of every object, if they were asked for.
+    #[serde(skip)]
+    pub objects: Option<Past>,
 }
 
 impl Verdict {

@@ -123,7 +123,8 @@ impl History {
         let stale = reads.iter().filter_map(|read| {
             let object = (read.kind.to_string(), read.name.to_string());
             let writes = &self.objects.get(&object)?.writes;
-            let missed = writes.iter().find(|(version, written_at)| *version > read.resource_version && *written_at <= at);
+            let missed =
+                writes.iter().find(|(version, written_at)| *version > read.resource_version && *written_at <= at);
             let (_, written_at) = missed.filter(|(version, _)| !(read.kind == kind && *version == own_version))?;
             Some(Stale { object, age_ns: read.age_ns, written_at: *written_at })
         });

@@ -117,8 +117,7 @@ impl Run<'_> {
                 let by = by.unwrap_or(client);
                 let scope = scope.strip_suffix(own_name(name)).map_or(scope, str::trim_end);
                 let why = if scope.is_empty() { String::new() } else { format!(", {scope}") };
-                let stale =
-                    request.and_then(|request| request.stale.as_ref()).map_or_else(String::new, missed);
+                let stale = request.and_then(|request| request.stale.as_ref()).map_or_else(String::new, missed);
                 let is_end = verb != "update" || what.starts_with("is to be deleted");
                 let weight = match role {
                     Role::Named => 0,
@@ -189,7 +188,8 @@ impl Run<'_> {
                 if !is_container {
                     return None;
                 }
-                let words = if *end == End::Exited(0) { String::new() } else { last_words(self.journal, name, record.at) };
+                let words =
+                    if *end == End::Exited(0) { String::new() } else { last_words(self.journal, name, record.at) };
                 line(2, format!("{name} {how}"), format!("process {} {how}{words}", short(name)))
             }
             _ => None,

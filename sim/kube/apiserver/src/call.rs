@@ -51,7 +51,7 @@ impl Call {
                 &[record.parse()],
                 &crate::table::ListMeta::of_object(record),
                 &self.query,
-                &self.inner.now(),
+                &self.inner.age_reference(record.revision),
             ),
             Form::Partial => crate::table::partial(&record.parse()),
         };

@@ -5,6 +5,8 @@
 //! install resources at run time, admission webhooks. It serves real clients (kubectl, kube-rs) over real sockets and simulated ones over
 //! the simulated network.
 //!
+//! What a [`Recorder`] has seen is a [`Past`]; [`Server::past`] serves a cluster as it was, for reading.
+//!
 //! A [`Store`] outlives the [`Server`] processes over it. Oracles and triggers read it from inside; faults come in through [`RequestPolicy`].
 //! The garbage collector and the namespace controller are clients, and live elsewhere.
 //!
@@ -27,6 +29,7 @@ mod meta;
 mod names;
 mod openapi;
 mod options;
+mod past;
 mod patch;
 mod path;
 mod quantity;
@@ -48,6 +51,7 @@ pub use options::{
     Access, AnswerFate, ClientIdentity, DefinitionTiming, Delivery, NoFaults, Options, Refusal, RequestFate,
     RequestPolicy, RequestView, StorageLatency, WebhookScheme,
 };
+pub use past::{NotYet, Past, Recorder, Version};
 pub use selector::{FieldSelector, Filter, LabelSelector};
 pub use server::Server;
 pub use store::{Commit, HistoryOptions, Object, Record, Store, Subscription, Tell};

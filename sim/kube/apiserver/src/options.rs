@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::past::Recorder;
 pub use crate::store::Delivery;
 
 /// Who asks.
@@ -160,6 +161,8 @@ pub struct Options {
     pub future_version_wait: Duration,
     /// The first two bytes of the addresses that services get.
     pub service_network: [u8; 2],
+    /// Keeps every version of every object that is written.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 impl Default for Options {
@@ -175,6 +178,7 @@ impl Default for Options {
             watch_queue: 10_000,
             future_version_wait: Duration::from_secs(3),
             service_network: [10, 96],
+            recorder: None,
         }
     }
 }

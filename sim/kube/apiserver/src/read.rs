@@ -200,7 +200,13 @@ pub(crate) fn render(call: &Call, listing: &Listing) -> Result<Answer, ApiError>
     let resource = &call.resource;
     let values = || listing.items.iter().map(|item| item.with_value(Value::clone)).collect::<Vec<_>>();
     let bytes = match call.form {
-        Form::Table => table::table(resource, &values(), &listing.meta, &call.query, &call.inner.now()),
+        Form::Table => table::table(
+            resource,
+            &values(),
+            &listing.meta,
+            &call.query,
+            &call.inner.age_reference(listing.meta.version),
+        ),
         Form::Partial => table::partial_list(&values(), &listing.meta),
         Form::Plain => {
             let size: usize = listing.items.iter().map(|item| item.record.bytes.len() + 1).sum();

@@ -19,6 +19,7 @@ use crate::error::ApiError;
 use crate::events::{EVENTS, Expiry};
 use crate::journal::{journal_refusal, journal_write};
 use crate::options::{Access, AnswerFate, ClientIdentity, Options, RequestView};
+use crate::past::{NotYet, Past, View};
 use crate::registry::Registry;
 use crate::resource::Resource;
 use crate::route;
@@ -40,6 +41,8 @@ pub(crate) struct Inner {
     pub readiness: Mutex<Readiness>,
     pub expiry: Expiry,
     subscription: Mutex<Option<Subscription>>,
+    /// What it shows, if that is the past: then nothing is written.
+    pub past: Option<View>,
 }
 
 /// An API server over a store. Cheap to clone; see the crate's header.
@@ -66,6 +69,23 @@ impl Server {
     /// A server process over a store, which an earlier one may have filled. Watches from versions before this moment are answered 410, as after
     /// every restart of the real server. Call it in the process that will serve: random names and times are that process's.
     pub fn new(store: Arc<Store>, options: Options) -> Server {
+        Server::over(store, options, None)
+    }
+
+    /// A server that shows a cluster as it was so long after its run began, and refuses to change it. Its watches tell all that followed, up to
+    /// the run's end, and then stay open; ages are those of that moment.
+    ///
+    /// # Errors
+    /// Nothing was there yet.
+    pub fn past(past: &Past, at: Duration) -> Result<Server, NotYet> {
+        let view = View::new(past, at)?;
+        let store = Store::of_the_past(past, view.revision);
+        // All that followed may be more than a reader takes at once, and events do not end while somebody looks at them.
+        let options = Options { watch_queue: usize::MAX, event_life: Duration::MAX, ..Options::default() };
+        Ok(Server::over(store, options, Some(view)))
+    }
+
+    fn over(store: Arc<Store>, options: Options, past: Option<View>) -> Server {
         let stream = host::random::stream(&format!("apiserver/{}", store.revision()));
         let inner = Arc::new(Inner {
             store: store.clone(),
@@ -77,6 +97,7 @@ impl Server {
             readiness: Mutex::default(),
             expiry: Expiry::default(),
             subscription: Mutex::default(),
+            past,
         });
         let weak = Arc::downgrade(&inner);
         let subscription = store.subscribe(move |commit| {
@@ -85,7 +106,9 @@ impl Server {
             }
         });
         *lock(&inner.subscription) = Some(subscription);
-        inner.bootstrap();
+        if inner.past.is_none() {
+            inner.bootstrap();
+        }
         inner.load();
         lock(&inner.readiness).floor = store.revision();
         Server { inner }
@@ -98,7 +121,9 @@ impl Server {
 
     /// Answers requests until the process ends or this future is dropped.
     pub async fn serve(&self, listener: TcpListener) {
-        self.inner.resume_definitions();
+        if self.inner.past.is_none() {
+            self.inner.resume_definitions();
+        }
         let inner = self.inner.clone();
         host::http::serve(listener, move |request, peer: Peer| {
             let inner = inner.clone();
@@ -175,6 +200,9 @@ impl Inner {
 
     /// Carries a request out, or what a fault makes of it.
     async fn run(self: Arc<Inner>, mut call: Call) -> Response<Body> {
+        if let Some(past) = self.past.as_ref().filter(|_| !matches!(call.verb, "get" | "list" | "watch")) {
+            return Answer::from(past.refusal()).into_response();
+        }
         let fate = self.options.policy.request(&RequestView {
             client: &call.client,
             verb: call.verb,
@@ -223,7 +251,7 @@ impl Inner {
     /// The one way from a request into the store.
     pub fn commit(&self, call: &Call, key: &Arc<str>, seen: Option<u64>, write: Write) -> Result<Commit, Raced> {
         let commit = self.store.commit(&call.resource.key, key, seen, write)?;
-        journal_write(&commit, &call.subresource, &call.client.user_agent);
+        self.tell(&commit, &call.subresource, &call.client.user_agent);
         Ok(commit)
     }
 
@@ -236,8 +264,16 @@ impl Inner {
         write: Write,
     ) -> Result<Commit, Raced> {
         let commit = self.store.commit(resource, key, seen, write)?;
-        journal_write(&commit, "", "kube-apiserver");
+        self.tell(&commit, "", "kube-apiserver");
         Ok(commit)
+    }
+
+    /// Tells journal and recorder of a commit.
+    fn tell(&self, commit: &Commit, subresource: &str, client: &str) {
+        journal_write(commit, subresource, client);
+        if let Some(recorder) = &self.options.recorder {
+            recorder.note(commit);
+        }
     }
 
     pub fn registry(&self) -> Arc<Registry> {
@@ -265,6 +301,11 @@ impl Inner {
     /// Now, to the second, as metadata has it.
     pub fn now(&self) -> String {
         self.now_plus(0)
+    }
+
+    /// The moment to which ages in a table refer, of objects as they were at a revision.
+    pub fn age_reference(&self, revision: u64) -> String {
+        self.past.as_ref().map_or_else(|| self.now(), |past| in_seconds(past.time_of(revision), 0))
     }
 
     /// So many seconds from now.

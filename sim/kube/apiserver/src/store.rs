@@ -6,6 +6,7 @@
 
 mod history;
 mod object;
+mod past;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -103,6 +104,8 @@ struct Shelf {
 #[derive(Debug)]
 struct State {
     revision: u64,
+    /// The last revision that watches are told: later than `revision` where the past is shown.
+    last_told: u64,
     shelves: BTreeMap<Arc<str>, Shelf>,
     horizon: Horizon,
 }
@@ -150,7 +153,10 @@ impl Store {
     /// An empty store.
     pub fn new(options: HistoryOptions) -> Arc<Store> {
         let horizon = Horizon::new(options.compaction_interval);
-        let state = State { revision: 1, shelves: BTreeMap::new(), horizon };
+        Store::with(State { revision: 1, last_told: 1, shelves: BTreeMap::new(), horizon }, options)
+    }
+
+    fn with(state: State, options: HistoryOptions) -> Arc<Store> {
         Arc::new(Store { state: Mutex::new(state), subscribers: Mutex::default(), options })
     }
 
@@ -161,6 +167,11 @@ impl Store {
     /// The revision of the last commit.
     pub fn revision(&self) -> u64 {
         self.state().revision
+    }
+
+    /// The revision up to which a watch to which nothing more comes has seen everything.
+    pub(crate) fn last_told(&self) -> u64 {
+        self.state().last_told
     }
 
     /// All objects of a resource (`pods`, `volumes.longhorn.io`) as they are now, in the order of their keys.
@@ -233,13 +244,7 @@ impl Store {
         if watcher.after < oldest {
             return Err(oldest);
         }
-        let mut replay = Vec::new();
-        for change in shelf.log.after(watcher.after).filter(|change| watcher.filter.has_key(&change.record.key)) {
-            let seen = watcher.filter.is_everything();
-            let old = change.before.as_ref().is_some_and(|record| seen || watcher.filter.matches(&record.parse()));
-            let new = change.tell != Tell::Deleted && (seen || watcher.filter.matches(&change.record.parse()));
-            replay.extend(change.tell_to(old, new));
-        }
+        let replay = shelf.replay(&watcher.filter, watcher.after).collect();
         shelf.watchers.push(watcher.clone());
         Ok(replay)
     }
@@ -255,6 +260,8 @@ impl Store {
         let shelf = state.shelves.entry(resource.clone()).or_default();
         let watcher = make(revision);
         let items = shelf.current(&watcher.filter);
+        // Nothing, unless it is the past that is listed.
+        shelf.replay(&watcher.filter, revision).for_each(|pending| watcher.push(pending.tell, pending.record));
         shelf.watchers.push(watcher.clone());
         (revision, items, watcher)
     }
@@ -291,7 +298,8 @@ impl State {
         seen: Option<u64>,
         write: Write,
     ) -> Result<Commit, Raced> {
-        let State { revision: counter, shelves, horizon } = self;
+        let State { revision: counter, last_told, shelves, horizon } = self;
+        assert_eq!(counter, last_told, "the past is not written");
         let shelf = match shelves.get_mut(resource) {
             Some(shelf) => shelf,
             None => shelves.entry(resource.clone()).or_default(),
@@ -302,6 +310,7 @@ impl State {
         }
         horizon.advance(*counter);
         *counter += 1;
+        *last_told = *counter;
         let revision = *counter;
         let before = old.map(|object| object.record.clone());
         let (old, new, tell, record) = match write {
@@ -325,6 +334,16 @@ impl State {
 }
 
 impl Shelf {
+    /// What a watch is told of the changes after a revision.
+    fn replay(&self, filter: &Filter, after: u64) -> impl Iterator<Item = Pending> {
+        self.log.after(after).filter(|change| filter.has_key(&change.record.key)).filter_map(|change| {
+            let seen = filter.is_everything();
+            let old = change.before.as_ref().is_some_and(|record| seen || filter.matches(&record.parse()));
+            let new = change.tell != Tell::Deleted && (seen || filter.matches(&change.record.parse()));
+            change.tell_to(old, new)
+        })
+    }
+
     fn tell_watchers(&self, change: &Change, old: Option<&Object>, new: Option<&Object>) {
         for watcher in &self.watchers {
             if change.revision <= watcher.after || !watcher.filter.has_key(&change.record.key) {

@@ -47,7 +47,8 @@ impl Encoder {
             Form::Partial => table::partial(&pending.record.parse()),
             Form::Table => {
                 let meta = ListMeta::of_object(&pending.record);
-                table::table(&self.resource, &[pending.record.parse()], &meta, &self.query, &self.inner.now())
+                let now = self.inner.age_reference(pending.record.revision);
+                table::table(&self.resource, &[pending.record.parse()], &meta, &self.query, &now)
             }
         };
         let kind = match pending.tell {
@@ -168,7 +169,7 @@ impl http_body::Body for WatchBody {
             if this.next_bookmark.is_some_and(|due| now >= due) {
                 this.schedule_bookmark(now);
                 if held.is_none() {
-                    let revision = this.encoder.inner.store.revision().max(this.watcher.after);
+                    let revision = this.encoder.inner.store.last_told().max(this.watcher.after);
                     return WatchBody::frame(this.encoder.bookmark(revision, false));
                 }
             }

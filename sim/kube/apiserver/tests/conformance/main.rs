@@ -12,6 +12,7 @@ mod deletion;
 mod discovery;
 mod faults;
 mod lists;
+mod past;
 mod patches;
 mod pods;
 mod properties;
