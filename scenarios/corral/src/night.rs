@@ -400,7 +400,9 @@ pub fn merge(options: &MergeOptions) -> Done {
         tally.add(ran);
         merged.ran(ran).map_err(Refused::new)?;
     }
-    for (folder, finding) in findings {
+    for (folder, mut finding) in findings {
+        let (from, to) = (folder.display().to_string(), options.out.display().to_string());
+        finding.reproduce.iter_mut().for_each(|line| *line = line.replace(&from, &to));
         let files = [
             Some(&finding.files.seed),
             Some(&finding.files.journal),

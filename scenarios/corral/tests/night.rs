@@ -1,0 +1,112 @@
+//! A night of runs: its folder, its parts as one, and what is left of one that was killed.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// One of these seeds fails: 104.
+const SEEDS: &str = "102..106";
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corral"));
+    command.args(arguments).stdin(Stdio::null()).current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
+    command
+}
+
+fn fuzz(out: &Path, more: &[&str]) -> Command {
+    let out = out.display().to_string();
+    let of =
+        ["fuzz", "backup-cleanup", "--release", "v1.8.0", "--defect", "10120", "--shrink-runs", "6", "--out", &out];
+    command(&[&of, more].concat())
+}
+
+fn ends(mut command: Command, status: i32) -> Output {
+    let output = command.output().expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{command:?}: {said}");
+    output
+}
+
+/// What a night found, without what differs from one time to the other: real time, and the folder's own name.
+fn summary(folder: &Path) -> serde_json::Value {
+    let text = std::fs::read_to_string(folder.join("summary.json")).expect("there is a summary");
+    let text = text.replace(&folder.display().to_string(), "");
+    let mut summary: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).expect("JSON");
+    summary.retain(|key, _| !["real_seconds", "seeds"].contains(&key.as_str()));
+    serde_json::to_value(summary).expect("JSON")
+}
+
+#[test]
+fn two_shards_merged_are_one_whole_run() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    ends(fuzz(&path("whole"), &["--seeds", SEEDS]), 1);
+    let ended = [("one", "1/2"), ("two", "2/2")].map(|(name, shard)| {
+        fuzz(&path(name), &["--seeds", SEEDS, "--shard", shard]).output().expect("the command runs").status.code()
+    });
+    assert_eq!(ended, [Some(1), Some(0)], "seed 104 is in the first shard");
+    let [one, two, merged] = ["one", "two", "merged"].map(|name| path(name).display().to_string());
+    ends(command(&["merge", &one, &two, "--out", &merged]), 1);
+    let whole = summary(&path("whole"));
+    assert_eq!(summary(&path("merged")), whole);
+    assert_eq!(whole["runs"], 4);
+    let finding = &whole["findings"][0];
+    assert_eq!((&finding["seed"], &finding["runs"]), (&104.into(), &1.into()));
+    assert!(
+        finding["story"].as_str().is_some_and(|story| story.contains("needs the recorded defect 10120")),
+        "{finding:#}"
+    );
+    for name in [
+        "backup-cleanup-104.toml",
+        "backup-cleanup-104.jsonl",
+        "backup-cleanup-104-twin.jsonl",
+        "backup-cleanup-104.html",
+        "index.html",
+        "junit.xml",
+    ] {
+        assert!(path("merged").join(name).is_file(), "{name}");
+    }
+    // What was kept replays, shrunk as it is.
+    ends(command(&["replay", &path("merged").join("backup-cleanup-104.toml").display().to_string()]), 0);
+}
+
+#[test]
+fn a_killed_night_keeps_what_it_had_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (night, rest) = (folder.path().join("night"), folder.path().join("rest"));
+    let mut fuzzing = fuzz(&night, &["--seeds", "104..1000000"])
+        .stderr(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it begins");
+    let seed_file = night.join("backup-cleanup-104.toml");
+    for _ in 0..600 {
+        if seed_file.is_file() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    fuzzing.kill().expect("it can be killed");
+    fuzzing.wait().expect("it ends");
+    ends(command(&["replay", &seed_file.display().to_string()]), 0);
+    ends(command(&["merge", &night.display().to_string(), "--out", &rest.display().to_string()]), 1);
+    assert!(summary(&rest)["runs"].as_u64().is_some_and(|runs| runs >= 1));
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_refused_before_anything_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").expect("a writable folder");
+    let refusals = [(file.clone(), "cannot be made"), (Path::new("/proc/none").to_owned(), "cannot be made")];
+    for (out, why) in refusals {
+        let output = ends(fuzz(&out, &["--seeds", "0..1"]), 2);
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(said.contains(why) && said.lines().count() == 1, "{said}");
+    }
+    let used = folder.path().join("used");
+    std::fs::create_dir(&used).expect("a writable folder");
+    std::fs::write(used.join("runs.jsonl"), "").expect("a writable folder");
+    let output = ends(fuzz(&used, &["--seeds", "0..1"]), 2);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("name a new folder"));
+}
