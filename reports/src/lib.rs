@@ -1,1 +1,14 @@
-//! From a journal to what a person reads.
+//! From a journal to what a person reads: a page for a run, an index for a night of runs, a trace for Perfetto, JUnit for a build server.
+
+mod html;
+mod index;
+mod junit;
+mod night;
+mod page;
+mod perfetto;
+
+pub use index::index;
+pub use junit::junit;
+pub use night::{Files, Finding, Night};
+pub use page::Page;
+pub use perfetto::perfetto;

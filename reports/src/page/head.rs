@@ -1,0 +1,117 @@
+//! The top of the page: the verdict, why, how to get it again, and what the run was. It needs no script.
+
+use corral_core::Nanos;
+
+use super::Page;
+use super::plan::Plan;
+use super::summary::Summary;
+use crate::html::{self, count, escape};
+
+/// The top of the page.
+pub(super) fn head(page: &Page<'_>, summary: &Summary, parted: Option<(Nanos, Nanos)>) -> String {
+    let header = &page.run.header;
+    let plan = Plan::of(&header.run);
+    let parts = [
+        verdict(page, summary),
+        html::lines("Where it parts from the run that passes", "why", page.divergence),
+        html::lines("How it came about", "why", page.chain),
+        reproduce(page, parted),
+        facts(page, summary, &plan),
+    ];
+    format!("<header class=\"top\">\n{}</header>\n", parts.concat())
+}
+
+fn verdict(page: &Page<'_>, summary: &Summary) -> String {
+    let found = &summary.violations;
+    let (class, word) = match found.len() {
+        0 => ("good", "no violation".to_owned()),
+        number => ("bad", count(number, "violation")),
+    };
+    let items: String = found
+        .iter()
+        .map(|(oracle, at, detail)| {
+            format!(
+                "<li><button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button> <b>{}</b> {}</li>",
+                at.0,
+                escape(oracle),
+                escape(detail)
+            )
+        })
+        .collect();
+    let list = if items.is_empty() { String::new() } else { format!("<ul class=\"violations\">{items}</ul>\n") };
+    format!("<h1>{} <span class=\"verdict {class}\">{word}</span></h1>\n{list}", escape(&page.run.header.title))
+}
+
+fn reproduce(page: &Page<'_>, parted: Option<(Nanos, Nanos)>) -> String {
+    let mut told = format!(
+        "<section class=\"again\"><h2>To get it again</h2>{}",
+        html::shell(std::slice::from_ref(&page.run.header.reproduce), true)
+    );
+    if let Some(twin) = page.twin {
+        let parts = match parted {
+            Some((at, _)) => {
+                format!(
+                    ", first otherwise at <button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button>",
+                    at.0
+                )
+            }
+            None => ", which did the same to the end".to_owned(),
+        };
+        told.push_str(&format!("<p>Beside it: {}{parts}</p>", escape(&twin.header.title)));
+        told.push_str(&html::shell(std::slice::from_ref(&twin.header.reproduce), true));
+    }
+    told.push_str("</section>\n");
+    told
+}
+
+fn facts(page: &Page<'_>, summary: &Summary, plan: &Plan) -> String {
+    let header = &page.run.header;
+    let mut all = plan.facts.clone();
+    let own = [
+        ("simulated", header.ended_at.to_string()),
+        ("events", page.run.records.len().to_string()),
+        ("log lines", page.run.logs.len().to_string()),
+        ("digest", header.digest.clone()),
+        ("commit", header.commit.clone()),
+        ("toolchain", header.toolchain.clone()),
+    ];
+    all.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    let told: String =
+        all.iter().map(|(name, value)| format!("<dt>{}</dt><dd>{}</dd>", escape(name), escape(value))).collect();
+    let struck = summary.faults.iter().map(|(kind, target, from, until)| {
+        let until = until.map_or("the end".to_owned(), |until| until.to_string());
+        (*from, format!("{from} to {until}  {kind} of {target}"))
+    });
+    let hazards = summary.hazards.iter().map(|(name, (times, first))| (*first, format!("{name}, {times} times")));
+    let probes = summary.probes.iter().map(|(name, at)| (*at, name.clone()));
+    let columns = [
+        column("Steps planned", plan.steps.iter().map(|step| (None, step.clone())).collect()),
+        column("Faults planned", plan.faults.iter().map(|fault| (None, fault.clone())).collect()),
+        column("Faults that struck", struck.map(|(at, said)| (Some(at), said)).collect()),
+        column("Hazards: dangerous, no damage yet", hazards.map(|(at, said)| (Some(at), said)).collect()),
+        column("Situations reached", probes.map(|(at, said)| (Some(at), said)).collect()),
+    ];
+    format!(
+        "<section class=\"run\"><h2>The run</h2><dl>{told}</dl>\n<div class=\"columns\">{}</div></section>\n",
+        columns.concat()
+    )
+}
+
+/// A list under a small heading; a line with a time leads to it in the timeline.
+fn column(heading: &str, lines: Vec<(Option<Nanos>, String)>) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let items: String = lines
+        .iter()
+        .map(|(at, said)| match at {
+            None => format!("<li>{}</li>", escape(said)),
+            Some(at) => format!(
+                "<li><button type=\"button\" class=\"time\" data-at=\"{}\">{}</button></li>",
+                at.0,
+                escape(said)
+            ),
+        })
+        .collect();
+    format!("<div><h3>{}</h3><ul>{items}</ul></div>", escape(heading))
+}

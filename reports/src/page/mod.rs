@@ -1,0 +1,87 @@
+//! One run as one HTML file: what is wrong and why at the top, a timeline of everything below. It opens from disk and loads nothing.
+
+mod bars;
+mod data;
+mod head;
+mod heartbeats;
+mod lane_of;
+mod lanes;
+pub(crate) mod names;
+mod parting;
+mod plan;
+mod reads;
+pub(crate) mod rows;
+mod strings;
+mod summary;
+
+use corral_core::Nanos;
+use corral_core::journal::JournalFile;
+use serde::Serialize;
+
+use crate::html;
+use data::Data;
+use summary::Summary;
+
+/// The style of the page of a run; the index begins with the same colours.
+pub(crate) const COLOURS: &str = include_str!("colours.css");
+const STYLE: &str = include_str!("page.css");
+
+/// The script, in the order in which its parts build on each other.
+const SCRIPT: &[&str] = &[
+    include_str!("text.js"),
+    include_str!("model.js"),
+    include_str!("lanes.js"),
+    include_str!("filter.js"),
+    include_str!("view.js"),
+    include_str!("draw.js"),
+    include_str!("panel.js"),
+    include_str!("table.js"),
+    include_str!("input.js"),
+    include_str!("main.js"),
+];
+
+/// The report of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The run.
+    pub run: &'a JournalFile,
+    /// A run that passed and differs in little, to be shown beside it.
+    pub twin: Option<&'a JournalFile>,
+    /// What the twin did otherwise first, as lines.
+    pub divergence: &'a [String],
+    /// How the violation came about, as lines, each with its time in front.
+    pub chain: &'a [String],
+    /// When the run parted from its twin, if the caller knows; otherwise the first event that differs is looked for.
+    pub parted_at: Option<Nanos>,
+}
+
+/// What the page's script is given.
+#[derive(Serialize)]
+struct Embedded {
+    kinds: &'static [(&'static str, &'static [(&'static str, char)])],
+    runs: Vec<Data>,
+    /// When the runs part, in the run and in its twin.
+    parted: Option<(u64, u64)>,
+}
+
+impl Page<'_> {
+    /// The page.
+    pub fn html(&self) -> String {
+        let summary = Summary::of(self.run);
+        let found = self.twin.and_then(|twin| parting::parting(self.run, twin));
+        let parted = self.parted_at.map(|at| (at, at)).or(found);
+        let mut runs = vec![Data::of(self.run, &summary)];
+        runs.extend(self.twin.map(|twin| Data::of(twin, &Summary::of(twin))));
+        let embedded = Embedded { kinds: rows::KINDS, runs, parted: parted.map(|(ours, theirs)| (ours.0, theirs.0)) };
+        let json = serde_json::to_string(&embedded).expect("numbers and strings are JSON");
+        let body = format!(
+            "{}{}<script type=\"application/json\" id=\"data\">{}</script>",
+            head::head(self, &summary, parted),
+            include_str!("body.html"),
+            html::script_json(&json)
+        );
+        let script = format!("'use strict';\n(() => {{\n{}\n}})();\n", SCRIPT.join("\n"));
+        let style = format!("{COLOURS}{STYLE}");
+        html::document(&self.run.header.title, &style, &body, &script)
+    }
+}
