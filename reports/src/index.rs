@@ -91,7 +91,7 @@ fn details(night: &Night, number: usize, finding: &Finding) -> String {
         ("signature", finding.signature.clone()),
     ];
     let facts: String =
-        facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escape(value))).collect();
+        facts.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))).collect();
     let story = if finding.story.is_empty() { String::new() } else { format!("<p>{}</p>\n", escape(&finding.story)) };
     let examples = match finding.examples.as_slice() {
         [] => String::new(),
@@ -125,7 +125,7 @@ fn about(night: &Night) -> String {
         ("machine", night.machine.clone()),
     ];
     let facts: String =
-        facts.iter().map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>", escape(value))).collect();
+        facts.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))).collect();
     format!("<footer><h2>What was run</h2><dl>{facts}</dl></footer>\n")
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Data {
     processes: BTreeMap<u32, [u64; 4]>,
     groups: Vec<Group>,
     lanes: Vec<Lane>,
-    /// Kind, weight, nanoseconds since the row before, sequences since the row before, lane, process, cause's sequence; then the kind's fields.
+    /// Kind, weight, nanoseconds since the row before, sequence (0 for a log line), lane, process, cause's sequence; then the kind's fields.
     events: Vec<Vec<u64>>,
     bars: Vec<Bar>,
     /// By row: field and value by turns.
@@ -123,7 +123,8 @@ struct Building<'a> {
     changes: BTreeMap<usize, Vec<u64>>,
     reads: BTreeMap<usize, Vec<u64>>,
     made: Vec<usize>,
-    last: (u64, u64),
+    /// The time of the last row.
+    last: u64,
 }
 
 impl<'a> Building<'a> {
@@ -154,7 +155,7 @@ impl<'a> Building<'a> {
             changes: BTreeMap::new(),
             reads: BTreeMap::new(),
             made: Vec::new(),
-            last: (0, 0),
+            last: 0,
         }
     }
 
@@ -167,7 +168,7 @@ impl<'a> Building<'a> {
         let (kind, weight, sequence, process, cause, fields) = match item {
             Item::Log(log) => {
                 let fields = vec![self.strings.of(&log.level), self.strings.of(&log.text)];
-                ("log", rows::log_weight(log), self.last.1, log.process, 0, fields)
+                ("log", rows::log_weight(log), 0, log.process, 0, fields)
             }
             Item::Event(record) => {
                 self.bars.note(row, lane, record, &self.known, &mut self.strings);
@@ -182,13 +183,13 @@ impl<'a> Building<'a> {
         let head = [
             rows::kind_number(kind),
             weight as u64,
-            at.saturating_sub(self.last.0),
-            sequence - self.last.1,
+            at - self.last,
+            sequence,
             lane as u64,
             process.into(),
             cause,
         ];
-        self.last = (at, sequence);
+        self.last = at;
         self.events.push(head.into_iter().chain(fields).collect());
     }
 

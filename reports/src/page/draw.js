@@ -37,6 +37,8 @@ function prepare(canvas, width, height) {
 function fitted(context, text, room, cache) {
   const key = `${context.font} ${room} ${text}`;
   if (!cache.has(key)) {
+    // Rooms change with every zoom.
+    if (cache.size > 4000) cache.clear();
     let short = text;
     for (let keep = text.length; keep > 3 && context.measureText(short).width > room; keep -= 1) {
       short = `${text.slice(0, Math.ceil(keep / 2))}…${text.slice(text.length - Math.floor(keep / 2) + 1)}`;
@@ -111,7 +113,7 @@ function newPainter(app, canvas) {
       context.fillStyle = colours[BAR_COLOUR[bar.style]];
       context.fillRect(left, y, width, height);
       context.globalAlpha = 1;
-      if (bar.label && width > 40 && height >= 10) {
+      if (bar.label && bar.style !== 'running' && width > 40 && height >= 11) {
         context.fillStyle = colours.ink;
         context.fillText(fitted(context, bar.label, Math.floor(width / 8) * 8 - 8, fits), left + 4, y + height / 2 + 0.5);
       }
@@ -158,17 +160,21 @@ function newPainter(app, canvas) {
     }
   }
 
-  /** Faults as bands, damage and parting as lines, through all lanes. */
-  function backdrop(context, height) {
+  /** Faults as bands behind all lanes. */
+  function bands(context, height) {
+    context.fillStyle = colours.fault;
     for (const bar of app.faults) {
       const left = Math.max(xOf(view, bar.from), view.gutter);
       const right = Math.min(xOf(view, bar.to), view.width);
       if (right < view.gutter || left > view.width) continue;
       context.globalAlpha = bar.run ? 0.05 : 0.1;
-      context.fillStyle = colours.fault;
       context.fillRect(left, SIZE.ruler, Math.max(right - left, 1), height);
-      context.globalAlpha = 1;
     }
+    context.globalAlpha = 1;
+  }
+
+  /** Damage and parting as lines through all lanes. */
+  function uprights(context, height) {
     for (const { at, run } of app.damage) upright(context, at, colours.damage, run ? 'violation in the twin' : 'violation', height);
     if (model.parted) upright(context, model.parted[0], colours.twin, 'they part here', height, [5, 4]);
   }
@@ -239,7 +245,7 @@ function newPainter(app, canvas) {
     const { run, row } = view.selected;
     const place = (other) => {
       const standing = rowOf(view, run.laneOf(other));
-      return standing && { x: xOf(view, run.at[other]), y: SIZE.ruler + standing.y + standing.height / 2 - scroll };
+      return standing && { x: xOf(view, run.at[other]), y: SIZE.ruler + standing.y + (standing.height * (run.number + 0.5)) / model.runs.length - scroll };
     };
     const own = place(row);
     if (!own) return;
@@ -287,11 +293,14 @@ function newPainter(app, canvas) {
       context.clip();
       const step = rulerStep(view.to - view.from, (width - view.gutter) / 110);
       grid(context, step, room);
+      bands(context, room);
       for (const row of visibleRows(scroll, room)) {
         const y = SIZE.ruler + row.y - scroll;
         if (!row.lane) {
+          context.globalAlpha = 0.6;
           context.fillStyle = colours.raised;
           context.fillRect(view.gutter, y, width, row.height);
+          context.globalAlpha = 1;
         }
         if (view.hovered === row) {
           context.globalAlpha = 0.08;
@@ -308,7 +317,7 @@ function newPainter(app, canvas) {
       context.rect(view.gutter, 0, width - view.gutter, height);
       context.clip();
       ruler(context, width);
-      backdrop(context, room);
+      uprights(context, room);
       context.beginPath();
       context.rect(view.gutter, SIZE.ruler, width - view.gutter, room);
       context.clip();

@@ -102,19 +102,19 @@ impl Lanes {
             let (named, used, lanes) = kinds.entry((key.section, &key.of)).or_default();
             (*named, *used, *lanes) = (*named | met.named, *used + met.used, *lanes + 1);
         }
-        // Groups of one section: those that a violation names first, noise last, then by how much was done.
+        // Groups of one section: noise last, those that a violation names first, then by how much was done.
         let mut order: Vec<_> = kinds
             .iter()
             .map(|(&(section, of), &(named, used, lanes))| {
                 let is_noise = section == Section::Objects && NOISE.contains(&of);
-                ((section, !named, is_noise, std::cmp::Reverse(used), of), lanes)
+                ((section, is_noise, !named, std::cmp::Reverse(used), of), lanes)
             })
             .collect();
         order.sort();
         let mut room = MOST_OPEN;
         let groups: Vec<Group> = order
             .iter()
-            .map(|&((section, not_named, is_noise, used, of), lanes)| {
+            .map(|&((section, is_noise, not_named, used, of), lanes)| {
                 let open = match section {
                     Section::Run | Section::Faults | Section::Machines | Section::Store => true,
                     Section::Objects => !is_noise && used.0 > 0 && (!not_named || lanes <= room),

@@ -11,6 +11,7 @@ function start() {
     fonts: { lane: '12px system-ui, sans-serif', group: '600 12px system-ui, sans-serif' },
     faults: model.runs.flatMap((run) => run.bars.filter((bar) => bar.style === 'fault')),
     damage: model.runs.flatMap((run) => Array.from(run.weight.keys()).filter((row) => run.weight[row] === WEIGHT.damage).map((row) => ({ at: run.at[row], run: run.number }))),
+    objects: objectsByName(groups),
     scroll: () => by('lanes').scrollTop,
   };
   app.painter = newPainter(app, by('timeline'));
@@ -136,8 +137,9 @@ function start() {
 
   listen(app, by, table, refillTable, search);
   app.refilter();
-  app.redraw();
-  return app;
+  // The list begins where the story ends.
+  table.reveal(null, 0, app.damage.length ? app.damage[0].at : view.from);
+  table.paint();
 }
 
 /** Ties the controls to what they do. */

@@ -25,7 +25,7 @@ function decodeKinds(kinds) {
 }
 
 /** A run with its columns. */
-function decodeRun(raw, kinds, number) {
+function decodeRun(raw, number) {
   const count = raw.events.length;
   const run = {
     ...raw,
@@ -41,19 +41,16 @@ function decodeRun(raw, kinds, number) {
     madeBy: new Map(),
     madeWrite: new Map(),
   };
-  const log = kinds.findIndex((kind) => kind.name === 'log');
   let at = 0;
-  let sequence = 0;
   for (let row = 0; row < count; row += 1) {
     const event = raw.events[row];
     at += event[2];
-    sequence += event[3];
     run.at[row] = at;
-    run.sequence[row] = event[0] === log ? 0 : sequence;
+    run.sequence[row] = event[3];
     run.kind[row] = event[0];
     run.weight[row] = event[1];
     run.lane[row] = event[4];
-    if (event[0] !== log) run.bySequence.set(sequence, row);
+    if (event[3]) run.bySequence.set(event[3], row);
   }
   for (let index = 0; index < raw.made.length; index += 2) {
     run.madeWrite.set(raw.made[index], raw.made[index + 1]);
@@ -69,7 +66,7 @@ function decodeRun(raw, kinds, number) {
 function decode(text) {
   const raw = JSON.parse(text);
   const kinds = decodeKinds(raw.kinds);
-  return { kinds, runs: raw.runs.map((run, number) => decodeRun(run, kinds, number)), parted: raw.parted };
+  return { kinds, runs: raw.runs.map((run, number) => decodeRun(run, number)), parted: raw.parted };
 }
 
 /** A field of a row by its name, as a string or a number; undefined if its kind has none of that name. */

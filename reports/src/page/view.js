@@ -1,6 +1,6 @@
 // The window: which time is shown, which lanes, and where they stand.
 
-const SIZE = { ruler: 26, lane: 18, twinLane: 28, group: 22, least: 1e3 };
+const SIZE = { ruler: 26, lane: 18, twinLane: 32, group: 22, least: 1e3 };
 
 /** The state of the timeline's window. */
 function newView(model, groups) {
