@@ -180,15 +180,8 @@ impl<'a> Building<'a> {
                 (record.event.kind(), weight, record.sequence, record.process, record.cause, fields)
             }
         };
-        let head = [
-            rows::kind_number(kind),
-            weight as u64,
-            at - self.last,
-            sequence,
-            lane as u64,
-            process.into(),
-            cause,
-        ];
+        let head =
+            [rows::kind_number(kind), weight as u64, at - self.last, sequence, lane as u64, process.into(), cause];
         self.last = at;
         self.events.push(head.into_iter().chain(fields).collect());
     }

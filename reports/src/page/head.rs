@@ -76,8 +76,10 @@ fn facts(page: &Page<'_>, summary: &Summary, plan: &Plan) -> String {
         ("toolchain", header.toolchain.clone()),
     ];
     all.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    let told: String =
-        all.iter().map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))).collect();
+    let told: String = all
+        .iter()
+        .map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value)))
+        .collect();
     let struck = summary.faults.iter().map(|(kind, target, from, until)| {
         let until = until.map_or("the end".to_owned(), |until| until.to_string());
         (*from, format!("{from} to {until}  {kind} of {target}"))
