@@ -97,6 +97,11 @@ function start() {
     place();
   };
 
+  app.openAll = (open) => {
+    groups.forEach((group) => { group.open = open; });
+    place();
+  };
+
   app.showFirst = () => {
     show(view, model.runs[0].from, model.runs[0].to);
     app.redraw();
