@@ -32,7 +32,7 @@ async function frames(page) {
     const canvas = document.getElementById('timeline');
     const box = canvas.getBoundingClientRect();
     const turn = (deltaY, shiftKey, share) => canvas.dispatchEvent(new WheelEvent('wheel', {
-      deltaY, shiftKey, clientX: box.left + 250 + (box.width - 250) * share, clientY: box.top + 200, bubbles: true, cancelable: true,
+      deltaY, shiftKey, clientX: box.left + 280 + (box.width - 280) * share, clientY: box.top + 200, bubbles: true, cancelable: true,
     }));
     // Read from a copy: reading from a canvas would make the browser draw it another way from then on.
     const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
@@ -121,7 +121,7 @@ async function useRun(page, name) {
 async function clickInTimeline(page) {
   const box = await (await page.$('#timeline')).boundingBox();
   for (let y = 40; y < box.height - 10; y += 9) {
-    for (let x = 256; x < box.width - 4; x += 7) {
+    for (let x = 286; x < box.width - 4; x += 7) {
       await page.mouse.move(box.x + x, box.y + y);
       if (await page.evaluate(() => document.getElementById('timeline').style.cursor === 'pointer')) {
         await page.mouse.click(box.x + x, box.y + y);

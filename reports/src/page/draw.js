@@ -215,7 +215,7 @@ function newPainter(app, canvas) {
         context.font = app.fonts.group;
         context.fillStyle = colours.ink;
         context.fillText(row.group.open ? '▾' : '▸', 9, middle);
-        const label = fitted(context, row.group.label, view.gutter - 90, fits);
+        const label = fitted(context, row.group.label, view.gutter - 66, fits);
         context.fillText(label, 24, middle);
         const after = 24 + context.measureText(label).width + 8;
         context.font = app.fonts.lane;

@@ -54,7 +54,8 @@ function start() {
       }
     }
     by('about').hidden = filter.object === null;
-    if (filter.object) by('about').replaceChildren(`only about ${filter.object.kind} ${ownName(filter.object.name)} `, link('✕', () => app.onlyAbout(null), 'Show everything again'));
+    if (filter.object) by('about').replaceChildren(link('✕', () => app.onlyAbout(null), 'Show everything again'), `only about ${filter.object.kind} ${ownName(filter.object.name)}`);
+    by('about').title = by('about').textContent.slice(1);
     by('unfilter').hidden = !isFiltering(filter) && !groups.some((group) => group.hidden);
     place();
     refillTable();

@@ -46,6 +46,11 @@ impl Told {
         events.filter(|(_, event)| event[0] == number).map(|(row, _)| row).collect()
     }
 
+    fn requests(&self, verb: &str) -> Vec<usize> {
+        let is_verb = |row: &usize| self.text(&self.part("events")[*row][7]) == verb;
+        self.rows("api-request").into_iter().filter(is_verb).collect()
+    }
+
     fn lane(&self, row: usize) -> (String, String) {
         let lane = &self.part("lanes")[self.part("events")[row][4].as_u64().unwrap() as usize];
         let group = &self.part("groups")[lane["group"].as_u64().unwrap() as usize];
@@ -111,7 +116,7 @@ fn a_read_leads_to_the_write_that_it_saw_and_to_the_one_that_it_missed() {
     let told = Told::of(&run(Story::FAILS));
     let writes = told.rows("api-write");
     let of_volume: Vec<usize> = writes.iter().copied().filter(|row| told.lane(*row).1 == "vol-1").collect();
-    let request = *told.rows("api-request").last().unwrap();
+    let request = told.requests("delete")[0];
     let read = &told.part("reads")[request.to_string()];
     assert_eq!((told.text(&read[0]), told.text(&read[1])), ("Volume", "ns/vol-1"));
     assert_eq!(read[3], 3_000_000_000_u64);
@@ -124,6 +129,17 @@ fn a_read_leads_to_the_write_that_it_saw_and_to_the_one_that_it_missed() {
     assert_eq!(told.lane(pair[1]).1, "backup-1");
     let changed = &told.part("changes")[pair[1].to_string()];
     assert_eq!(told.text(&changed[0]), "metadata.deletionTimestamp");
+}
+
+#[test]
+fn who_removed_the_last_finalizer_made_the_deletion_and_missed_nothing() {
+    let told = Told::of(&run(Story::FAILS));
+    let request = *told.requests("update").last().unwrap();
+    let made = told.part("made").as_array().unwrap().chunks(2).find(|pair| pair[0] == request).unwrap();
+    let write = made[1].as_u64().unwrap() as usize;
+    assert_eq!((told.lane(write).1.as_str(), told.text(&told.part("events")[write][7])), ("backup-1", "delete"));
+    let read = &told.part("reads")[request.to_string()];
+    assert_eq!((told.text(&read[0]), &read[6], &read[7]), ("Backup", &Value::from(0), &Value::from(0)));
 }
 
 #[test]

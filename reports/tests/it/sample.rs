@@ -165,7 +165,19 @@ pub fn run(story: Story<'_>) -> JournalFile {
         };
         run.write("update", "Backup", "backup-1", &[("metadata.deletionTimestamp", "now")]);
         run.request("delete", "Backup", "backup-1", 200, vec![read]);
+        // The last finalizer goes, and the object with it: the answer has the version that was there before.
+        let marked = run.version;
         run.write("delete", "Backup", "backup-1", &[]);
+        run.version = marked;
+        let read = Read {
+            kind: "Backup".into(),
+            name: "ns/backup-1".into(),
+            resource_version: marked,
+            age_ns: SECOND,
+            cached: true,
+        };
+        run.request("update", "Backup", "backup-1", 200, vec![read]);
+        run.version = marked + 1;
         run.record(
             2,
             0,
