@@ -140,17 +140,17 @@ function newPainter(app, canvas) {
     });
   }
 
-  function ruler(context, width) {
-    const span = view.to - view.from;
-    const step = rulerStep(span, (width - view.gutter) / 110);
+  /** Times, where no tag stands. */
+  function ruler(context, step, tags) {
     const digits = step >= 1e9 ? 0 : Math.min(9, Math.ceil(-Math.log10(step / 1e9)));
     context.fillStyle = colours.faint;
     for (let at = Math.ceil(Math.max(view.from, 0) / step) * step; at <= view.to; at += step) {
       const x = Math.round(xOf(view, at));
+      const told = clock(at + 0.5, digits);
+      const end = x + 3 + context.measureText(told).width;
       context.fillRect(x, SIZE.ruler - 6, 1, 6);
-      context.fillText(clock(at + 0.5, digits), x + 3, SIZE.ruler / 2);
+      if (!tags.some(({ left, room }) => left < end + 4 && left + room > x)) context.fillText(told, x + 3, SIZE.ruler / 2);
     }
-    return step;
   }
 
   function grid(context, step, height) {
@@ -173,15 +173,19 @@ function newPainter(app, canvas) {
     context.globalAlpha = 1;
   }
 
-  /** Damage and parting as lines through all lanes. */
-  function uprights(context, height) {
-    for (const { at, run } of app.damage) upright(context, at, colours.damage, run ? 'violation in the twin' : 'violation', height);
-    if (model.parted) upright(context, model.parted[0], colours.twin, 'they part here', height, [5, 4]);
+  /** What is marked through all lanes, with where its tag stands in the ruler: damage, and where the runs part. */
+  function marked(context) {
+    const all = app.damage.map(({ at, run }) => ({ at, colour: colours.damage, label: run ? 'violation in the twin' : 'violation', dash: [] }));
+    if (model.parted) all.push({ at: model.parted[0], colour: colours.twin, label: 'they part here', dash: [5, 4] });
+    const placed = all.map((mark) => {
+      const x = Math.round(xOf(view, mark.at)) + 0.5;
+      const room = context.measureText(mark.label).width + 10;
+      return { ...mark, x, room, left: x + room > view.width ? x - room : x };
+    });
+    return placed.filter(({ x }) => x >= view.gutter && x <= view.width);
   }
 
-  function upright(context, at, colour, label, height, dash = []) {
-    const x = Math.round(xOf(view, at)) + 0.5;
-    if (x < view.gutter || x > view.width) return;
+  function upright(context, { x, room, left, colour, label, dash }, height) {
     context.strokeStyle = colour;
     context.lineWidth = 1.5;
     context.setLineDash(dash);
@@ -190,8 +194,6 @@ function newPainter(app, canvas) {
     context.lineTo(x, height + SIZE.ruler);
     context.stroke();
     context.setLineDash([]);
-    const room = context.measureText(label).width + 10;
-    const left = x + room > view.width ? x - room : x;
     context.fillStyle = colour;
     context.fillRect(left, 2, room, 14);
     context.fillStyle = colours.paper;
@@ -316,8 +318,9 @@ function newPainter(app, canvas) {
       context.beginPath();
       context.rect(view.gutter, 0, width - view.gutter, height);
       context.clip();
-      ruler(context, width);
-      uprights(context, room);
+      const tags = marked(context);
+      ruler(context, step, tags);
+      tags.forEach((tag) => upright(context, tag, room));
       context.beginPath();
       context.rect(view.gutter, SIZE.ruler, width - view.gutter, room);
       context.clip();
