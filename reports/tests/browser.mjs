@@ -152,7 +152,7 @@ for (const path of pages) {
     await wait(500);
     await page.screenshot({ path: join(shots, `${name}-${scheme}.png`) });
     if (await page.evaluate(() => document.images.length > 0)) complain(name, 'has an image that nobody put there');
-    if (scheme === 'light' && await page.$('#explorer')) await useRun(page, name);
+    if (scheme === 'light' && await page.$('#explorer')) await useRun(page, name).catch((error) => complain(name, `cannot be used: ${error.message}`));
     await page.close();
   }
 }
