@@ -29,7 +29,9 @@ pub fn perfetto(file: &JournalFile) -> String {
     let mut events = trace.tracks.metadata();
     events.extend(trace.events.into_iter().map(|(_, _, event)| event));
     let header = &file.header;
-    let other = json!({ "title": header.title, "digest": header.digest, "commit": header.commit, "reproduce": header.reproduce });
+    let other = json!({
+        "title": header.title, "digest": header.digest, "commit": header.commit, "reproduce": header.reproduce,
+    });
     json!({ "traceEvents": events, "displayTimeUnit": "ns", "otherData": other }).to_string()
 }
 
@@ -156,7 +158,9 @@ impl Trace {
         match &record.event {
             Event::ApiWrite { verb, kind, subresource, namespace, name, resource_version, client, .. } => {
                 let said = format!("{verb} {kind} {}", names::full(namespace, name));
-                let args = json!({ "sequence": sequence, "subresource": subresource, "version": resource_version, "client": client });
+                let args = json!({
+                    "sequence": sequence, "subresource": subresource, "version": resource_version, "client": client,
+                });
                 self.instant(record, "writes", "write", &said, args);
             }
             Event::ApiRequest { verb, kind, name, code, within, .. } => {

@@ -50,7 +50,8 @@ impl Bar {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Process(u32),
-    Fault(usize),
+    /// One of those that strike the same at once.
+    Fault(usize, usize),
     /// A machine, an object or the run: one bar at a time in its lane.
     Lane(usize),
 }
@@ -107,9 +108,16 @@ impl Bars {
             }
             Event::Fault { kind, target, begins: true } => {
                 let label = strings.of(&format!("{kind} of {target}"));
-                self.begin(Owner::Fault(lane), lane, at, Class::Fault, label, row);
+                let number = (0..).find(|number| !self.open.contains_key(&Owner::Fault(lane, *number)));
+                self.begin(Owner::Fault(lane, number.unwrap_or(0)), lane, at, Class::Fault, label, row);
             }
-            Event::Fault { begins: false, .. } => self.end(&Owner::Fault(lane), at, None, row),
+            Event::Fault { begins: false, .. } => {
+                let open = self.open.range(Owner::Fault(lane, 0)..=Owner::Fault(lane, usize::MAX));
+                // Which of them ends is not told: the oldest, as most do.
+                if let Some(owner) = open.min_by_key(|(_, bar)| bar.1).map(|(owner, _)| owner.clone()) {
+                    self.end(&owner, at, None, row);
+                }
+            }
             Event::ProcessBegan { process, name, .. } => {
                 let program = super::names::is_program(name);
                 let class = if program { Class::Program } else { Class::Process };

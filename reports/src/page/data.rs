@@ -117,14 +117,14 @@ struct Building<'a> {
     bars: Bars,
     writes: Writes,
     processes: BTreeMap<u32, [u64; 4]>,
-    /// Name and machine of each process.
+    /// Name of each process, and its machine where the name alone does not tell.
     known: BTreeMap<u32, (String, String)>,
     events: Vec<Vec<u64>>,
     changes: BTreeMap<usize, Vec<u64>>,
     reads: BTreeMap<usize, Vec<u64>>,
     made: Vec<usize>,
-    /// The time of the last row.
-    last: u64,
+    /// The time of each row so far.
+    times: Vec<u64>,
 }
 
 impl<'a> Building<'a> {
@@ -138,7 +138,8 @@ impl<'a> Building<'a> {
         let mut processes = BTreeMap::new();
         for record in &file.records {
             if let Event::ProcessBegan { process, name, machine, address: [a, b, c, d] } = &record.event {
-                let texts = [name, machine, &*format!("{a}.{b}.{c}.{d}"), &*names::process(name, machine)];
+                let short = names::process(name, &known[process].1);
+                let texts = [name, machine, &*format!("{a}.{b}.{c}.{d}"), &*short];
                 processes.insert(*process, texts.map(|text| strings.of(text)));
             }
         }
@@ -155,7 +156,7 @@ impl<'a> Building<'a> {
             changes: BTreeMap::new(),
             reads: BTreeMap::new(),
             made: Vec::new(),
-            last: 0,
+            times: Vec::with_capacity(file.records.len()),
         }
     }
 
@@ -180,18 +181,31 @@ impl<'a> Building<'a> {
                 (record.event.kind(), weight, record.sequence, record.process, record.cause, fields)
             }
         };
-        let head =
-            [rows::kind_number(kind), weight as u64, at - self.last, sequence, lane as u64, process.into(), cause];
-        self.last = at;
+        let head = [
+            rows::kind_number(kind),
+            weight as u64,
+            at - self.times.last().copied().unwrap_or(0),
+            sequence,
+            lane as u64,
+            process.into(),
+            cause,
+        ];
+        self.times.push(at);
         self.events.push(head.into_iter().chain(fields).collect());
     }
 
     fn note_writes(&mut self, row: usize, record: &Record<'static>) {
         self.writes.note(row, &record.event);
-        let made = self.writes.made_by(&record.event);
+        let process = self.known.get(&record.process).map_or("", |(name, _)| name.as_str());
+        let made = self.writes.made_by(&record.event, process);
         self.made.extend(made.into_iter().flat_map(|write| [row, write]));
         let strings = &mut self.strings;
-        let reads = self.writes.told(record, made.unwrap_or(row));
+        let until = match &record.event {
+            // What was written while a call ran is no news that its caller had missed.
+            Event::Call { took_ns, .. } => self.times.partition_point(|at| *at < record.at.0.saturating_sub(*took_ns)),
+            _ => made.unwrap_or(row),
+        };
+        let reads = self.writes.told(record, until);
         if !reads.is_empty() {
             let plus_one = |row: Option<usize>| row.map_or(0, |row| row as u64 + 1);
             let numbers = reads.iter().flat_map(|told| {

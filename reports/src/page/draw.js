@@ -37,6 +37,8 @@ function prepare(canvas, width, height) {
 function fitted(context, text, room, cache) {
   const key = `${context.font} ${room} ${text}`;
   if (!cache.has(key)) {
+    // Rooms change with every zoom.
+    if (cache.size > 4000) cache.clear();
     let short = text;
     for (let keep = text.length; keep > 3 && context.measureText(short).width > room; keep -= 1) {
       short = `${text.slice(0, Math.ceil(keep / 2))}…${text.slice(text.length - Math.floor(keep / 2) + 1)}`;
@@ -111,7 +113,7 @@ function newPainter(app, canvas) {
       context.fillStyle = colours[BAR_COLOUR[bar.style]];
       context.fillRect(left, y, width, height);
       context.globalAlpha = 1;
-      if (bar.label && width > 40 && height >= 10) {
+      if (bar.label && bar.style !== 'running' && width > 40 && height >= 11) {
         context.fillStyle = colours.ink;
         context.fillText(fitted(context, bar.label, Math.floor(width / 8) * 8 - 8, fits), left + 4, y + height / 2 + 0.5);
       }
@@ -138,17 +140,17 @@ function newPainter(app, canvas) {
     });
   }
 
-  function ruler(context, width) {
-    const span = view.to - view.from;
-    const step = rulerStep(span, (width - view.gutter) / 110);
+  /** Times, where no tag stands. */
+  function ruler(context, step, tags) {
     const digits = step >= 1e9 ? 0 : Math.min(9, Math.ceil(-Math.log10(step / 1e9)));
     context.fillStyle = colours.faint;
     for (let at = Math.ceil(Math.max(view.from, 0) / step) * step; at <= view.to; at += step) {
       const x = Math.round(xOf(view, at));
+      const told = clock(at + 0.5, digits);
+      const end = x + 3 + context.measureText(told).width;
       context.fillRect(x, SIZE.ruler - 6, 1, 6);
-      context.fillText(clock(at + 0.5, digits), x + 3, SIZE.ruler / 2);
+      if (!tags.some(({ left, room }) => left < end + 4 && left + room > x)) context.fillText(told, x + 3, SIZE.ruler / 2);
     }
-    return step;
   }
 
   function grid(context, step, height) {
@@ -171,15 +173,19 @@ function newPainter(app, canvas) {
     context.globalAlpha = 1;
   }
 
-  /** Damage and parting as lines through all lanes. */
-  function uprights(context, height) {
-    for (const { at, run } of app.damage) upright(context, at, colours.damage, run ? 'violation in the twin' : 'violation', height);
-    if (model.parted) upright(context, model.parted[0], colours.twin, 'they part here', height, [5, 4]);
+  /** What is marked through all lanes, with where its tag stands in the ruler: damage, and where the runs part. */
+  function marked(context) {
+    const all = app.damage.map(({ at, run }) => ({ at, colour: colours.damage, label: run ? 'violation in the twin' : 'violation', dash: [] }));
+    if (model.parted) all.push({ at: model.parted[0], colour: colours.twin, label: 'they part here', dash: [5, 4] });
+    const placed = all.map((mark) => {
+      const x = Math.round(xOf(view, mark.at)) + 0.5;
+      const room = context.measureText(mark.label).width + 10;
+      return { ...mark, x, room, left: x + room > view.width ? x - room : x };
+    });
+    return placed.filter(({ x }) => x >= view.gutter && x <= view.width);
   }
 
-  function upright(context, at, colour, label, height, dash = []) {
-    const x = Math.round(xOf(view, at)) + 0.5;
-    if (x < view.gutter || x > view.width) return;
+  function upright(context, { x, room, left, colour, label, dash }, height) {
     context.strokeStyle = colour;
     context.lineWidth = 1.5;
     context.setLineDash(dash);
@@ -188,8 +194,6 @@ function newPainter(app, canvas) {
     context.lineTo(x, height + SIZE.ruler);
     context.stroke();
     context.setLineDash([]);
-    const room = context.measureText(label).width + 10;
-    const left = x + room > view.width ? x - room : x;
     context.fillStyle = colour;
     context.fillRect(left, 2, room, 14);
     context.fillStyle = colours.paper;
@@ -213,7 +217,7 @@ function newPainter(app, canvas) {
         context.font = app.fonts.group;
         context.fillStyle = colours.ink;
         context.fillText(row.group.open ? '▾' : '▸', 9, middle);
-        const label = fitted(context, row.group.label, view.gutter - 90, fits);
+        const label = fitted(context, row.group.label, view.gutter - 66, fits);
         context.fillText(label, 24, middle);
         const after = 24 + context.measureText(label).width + 8;
         context.font = app.fonts.lane;
@@ -243,7 +247,7 @@ function newPainter(app, canvas) {
     const { run, row } = view.selected;
     const place = (other) => {
       const standing = rowOf(view, run.laneOf(other));
-      return standing && { x: xOf(view, run.at[other]), y: SIZE.ruler + standing.y + standing.height / 2 - scroll };
+      return standing && { x: xOf(view, run.at[other]), y: SIZE.ruler + standing.y + (standing.height * (run.number + 0.5)) / model.runs.length - scroll };
     };
     const own = place(row);
     if (!own) return;
@@ -314,8 +318,9 @@ function newPainter(app, canvas) {
       context.beginPath();
       context.rect(view.gutter, 0, width - view.gutter, height);
       context.clip();
-      ruler(context, width);
-      uprights(context, room);
+      const tags = marked(context);
+      ruler(context, step, tags);
+      tags.forEach((tag) => upright(context, tag, room));
       context.beginPath();
       context.rect(view.gutter, SIZE.ruler, width - view.gutter, room);
       context.clip();

@@ -169,6 +169,7 @@ function listenToKeys(app) {
     '+': () => zoom(app.view, 0.7), '=': () => zoom(app.view, 0.7), w: () => zoom(app.view, 0.7), '-': () => zoom(app.view, 1.4), s: () => zoom(app.view, 1.4),
     0: () => show(app.view, 0, app.view.end), r: () => app.showFirst(), n: () => app.findNext(1), N: () => app.findNext(-1),
     Escape: () => app.select(null), '/': () => app.focusFind(), f: () => app.focusFilter(),
+    o: () => app.openAll(true), c: () => app.openAll(false),
   };
   document.addEventListener('keydown', (event) => {
     const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);

@@ -2,19 +2,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corral_core::journal::{Event, JournalFile};
+use corral_core::journal::{Event, JournalFile, Record};
 
 use super::data::Item;
 use super::lanes::{Lanes, Section};
 use super::names;
 
-/// Name and machine of every process by its number.
+/// Name and machine of every process by its number. The machine is left empty where the name alone tells which process is meant.
 pub(super) fn processes(file: &JournalFile) -> BTreeMap<u32, (String, String)> {
-    let began = file.records.iter().filter_map(|record| match &record.event {
-        Event::ProcessBegan { process, name, machine, .. } => Some((*process, (name.to_string(), machine.to_string()))),
+    let began = |record: &Record<'static>| match &record.event {
+        Event::ProcessBegan { process, name, machine, .. } => Some((*process, name.to_string(), machine.to_string())),
         _ => None,
+    };
+    let all: Vec<(u32, String, String)> = file.records.iter().filter_map(began).collect();
+    let mut machines: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (_, name, machine) in &all {
+        machines.entry(name).or_default().insert(machine);
+    }
+    let is_one = |name: &str| machines[name].len() == 1;
+    let told = all.iter().map(|(process, name, machine)| {
+        let machine = if is_one(name) { String::new() } else { machine.clone() };
+        (*process, (name.clone(), machine))
     });
-    began.collect()
+    told.collect()
 }
 
 /// The lane of an event or a log line. `named` are the names that violations say.

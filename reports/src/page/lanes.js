@@ -2,7 +2,7 @@
 
 /** A track: the rows and bars of one run in one lane, by time. */
 function newTrack() {
-  return { rows: [], visible: [], bars: [], ends: [] };
+  return { rows: [], visible: [], loud: [], bars: [], ends: [] };
 }
 
 /** Groups with their lanes. Lanes of the twin that the run has not are put behind those of their group. */
@@ -22,7 +22,7 @@ function buildLanes(runs) {
       const group = own[lane.group];
       const key = lane.object ? lane.object.join(' ') : lane.label;
       if (!group.byKey.has(key)) {
-        const made = { group, label: lane.label, object: lane.object || null, tracks: runs.map(newTrack), lasting: [] };
+        const made = { group, label: lane.label, object: lane.object || null, tracks: runs.map(newTrack) };
         group.byKey.set(key, made);
         group.lanes.push(made);
       }
@@ -39,8 +39,18 @@ function buildLanes(runs) {
   for (const group of groups) {
     for (const lane of group.lanes) lane.tracks.forEach(indexBars);
   }
-  // Damage is never folded away.
   return groups;
+}
+
+/** All objects by their names without namespaces. */
+function objectsByName(groups) {
+  const byName = new Map();
+  for (const lane of groups.flatMap((group) => group.lanes)) {
+    if (!lane.object) continue;
+    const [kind, name] = lane.object;
+    byName.set(ownName(name), [...(byName.get(ownName(name)) || []), { kind, name }]);
+  }
+  return byName;
 }
 
 /** How far the bars up to each one reach: with that, those that reach into a window are found by halving. */

@@ -11,6 +11,7 @@ function start() {
     fonts: { lane: '12px system-ui, sans-serif', group: '600 12px system-ui, sans-serif' },
     faults: model.runs.flatMap((run) => run.bars.filter((bar) => bar.style === 'fault')),
     damage: model.runs.flatMap((run) => Array.from(run.weight.keys()).filter((row) => run.weight[row] === WEIGHT.damage).map((row) => ({ at: run.at[row], run: run.number }))),
+    objects: objectsByName(groups),
     scroll: () => by('lanes').scrollTop,
   };
   app.painter = newPainter(app, by('timeline'));
@@ -53,7 +54,8 @@ function start() {
       }
     }
     by('about').hidden = filter.object === null;
-    if (filter.object) by('about').replaceChildren(`only about ${filter.object.kind} ${ownName(filter.object.name)} `, link('✕', () => app.onlyAbout(null), 'Show everything again'));
+    if (filter.object) by('about').replaceChildren(link('✕', () => app.onlyAbout(null), 'Show everything again'), `only about ${filter.object.kind} ${ownName(filter.object.name)}`);
+    by('about').title = by('about').textContent.slice(1);
     by('unfilter').hidden = !isFiltering(filter) && !groups.some((group) => group.hidden);
     place();
     refillTable();
@@ -93,6 +95,11 @@ function start() {
 
   app.toggle = (group) => {
     group.open = !group.open;
+    place();
+  };
+
+  app.openAll = (open) => {
+    groups.forEach((group) => { group.open = open; });
     place();
   };
 

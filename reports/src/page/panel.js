@@ -19,14 +19,13 @@ function linksOf(app, run, row) {
 function fillPanel(app, panel, run, row) {
   const { model } = app;
   const kind = model.kinds[run.kind[row]];
-  const object = objectOf(model, run, row) || (run.laneOf(row).object && { kind: run.laneOf(row).object[0], name: run.laneOf(row).object[1] });
   const heading = element('h2', {}, element('span', { class: `dot weight-${run.weight[row]}` }), kind.name, run.number ? ' (twin)' : '');
   const close = element('button', { type: 'button', class: 'close', title: 'Close (Esc)', 'aria-label': 'Close', onclick: () => app.select(null) }, '✕');
   panel.replaceChildren(
     element('div', { class: 'panel-head' }, heading, close),
     element('p', { class: 'said' }, say(model, run, row)),
     fieldsTable(app, run, row, kind),
-    ...buttons(app, run, row, object),
+    ...buttons(app, run, row),
     ...comesFrom(app, run, row),
     ...changedTable(app, run, row),
     ...readsTable(app, run, row),
@@ -59,16 +58,28 @@ function fieldsTable(app, run, row, kind) {
   return element('table', { class: 'fields' }, ...rows.filter(([, value]) => value !== '').map(([name, value]) => element('tr', {}, element('th', {}, name), element('td', {}, value))));
 }
 
-/** Before and after in the same lane; only what is about the object. */
-function buttons(app, run, row, object) {
+/** Before and after in the same lane; only what is about an object of it. */
+function buttons(app, run, row) {
   const track = run.laneOf(row).tracks[run.number];
   const place = track.rows.indexOf(row);
   const step = (text, other) => element('button', { type: 'button', disabled: other === undefined, onclick: () => app.select({ run, row: other }, true) }, text);
-  const made = [step('◂ before in this lane', track.rows[place - 1]), step('next ▸', track.rows[place + 1])];
-  if (object && object.name) {
-    made.push(element('button', { type: 'button', onclick: () => app.onlyAbout(object) }, `Only about ${object.kind} ${ownName(object.name)}`));
-  }
-  return [element('div', { class: 'buttons' }, ...made)];
+  const about = objectsIn(app, run, row).map((object) => element('button', { type: 'button', onclick: () => app.onlyAbout(object) }, `Only about ${object.kind} ${ownName(object.name)}`));
+  return [element('div', { class: 'buttons' }, step('◂ before in this lane', track.rows[place - 1]), step('next ▸', track.rows[place + 1]), ...about)];
+}
+
+/** The objects that an event is to, or whose names it says; where several kinds share a name, those whose kind it says too. */
+function objectsIn(app, run, row) {
+  const own = objectOf(app.model, run, row);
+  if (own) return own.name.endsWith('*') ? [] : [own];
+  const texts = app.model.kinds[run.kind[row]].texts.map((index) => run.strings[run.events[row][index]]);
+  const words = new Set(texts.join(' ').split(/[^\w.-]+/));
+  const lower = texts.join(' ').toLowerCase();
+  const found = [...words].flatMap((word) => {
+    const named = app.objects.get(word) || [];
+    const said = named.filter((object) => lower.includes(object.kind.toLowerCase()));
+    return said.length ? said : named;
+  });
+  return found.slice(0, 5);
 }
 
 /** Why it happened, as far as the journal knows. */

@@ -63,7 +63,7 @@ impl Summary {
         let until = until.unwrap_or(file.header.ended_at);
         // A margin on both sides, so that neither end sticks to the edge.
         let margin = until.since(from) / 20;
-        summary.shown = (from - margin, (until + margin).min(file.header.ended_at.max(until)));
+        summary.shown = (from - margin, until + margin);
         summary
     }
 

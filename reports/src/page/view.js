@@ -1,12 +1,12 @@
 // The window: which time is shown, which lanes, and where they stand.
 
-const SIZE = { ruler: 26, lane: 18, twinLane: 28, group: 22, least: 1e3 };
+const SIZE = { ruler: 26, lane: 18, twinLane: 32, group: 22, least: 1e3 };
 
 /** The state of the timeline's window. */
 function newView(model, groups) {
   const [run] = model.runs;
   const end = Math.max(...model.runs.map((each) => each.end), 1);
-  return { groups, from: run.from, to: Math.max(run.to, run.from + SIZE.least), end, rows: [], height: 0, gutter: 250, width: 800, selected: null, hovered: null, range: null };
+  return { groups, from: run.from, to: Math.max(run.to, run.from + SIZE.least), end, rows: [], height: 0, gutter: 280, width: 800, selected: null, hovered: null, range: null };
 }
 
 /** Puts visible groups and lanes under each other. */
