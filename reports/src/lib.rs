@@ -3,12 +3,14 @@
 mod html;
 mod index;
 mod junit;
+mod markdown;
 mod night;
 mod page;
 mod perfetto;
 
 pub use index::index;
 pub use junit::junit;
+pub use markdown::markdown;
 pub use night::{Files, Finding, Night};
 pub use page::Page;
 pub use perfetto::perfetto;

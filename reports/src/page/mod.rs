@@ -7,7 +7,6 @@ mod heartbeats;
 mod lane_of;
 mod lanes;
 pub(crate) mod names;
-mod parting;
 mod plan;
 mod reads;
 pub(crate) mod rows;
@@ -51,8 +50,8 @@ pub struct Page<'a> {
     pub divergence: &'a [String],
     /// How the violation came about, as lines, each with its time in front.
     pub chain: &'a [String],
-    /// When the run parted from its twin, if the caller knows; otherwise the first event that differs is looked for.
-    pub parted_at: Option<Nanos>,
+    /// When the run parted from its twin, in its own time and in the twin's.
+    pub parted_at: Option<(Nanos, Nanos)>,
 }
 
 /// What the page's script is given.
@@ -68,8 +67,7 @@ impl Page<'_> {
     /// The page.
     pub fn html(&self) -> String {
         let summary = Summary::of(self.run);
-        let found = self.twin.and_then(|twin| parting::parting(self.run, twin));
-        let parted = self.parted_at.map(|at| (at, at)).or(found);
+        let parted = self.parted_at;
         let mut runs = vec![Data::of(self.run, &summary)];
         runs.extend(self.twin.map(|twin| Data::of(twin, &Summary::of(twin))));
         let embedded = Embedded { kinds: rows::KINDS, runs, parted: parted.map(|(ours, theirs)| (ours.0, theirs.0)) };

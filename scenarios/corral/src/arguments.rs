@@ -257,6 +257,9 @@ pub struct FindOptions {
     /// Starting points for each, far apart; from each, seeds are taken in order
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     pub starts: u16,
+    /// Keep plans that meet new situations and vary them, beside new seeds
+    #[arg(long)]
+    pub guided: bool,
     /// Processor time after which a search is given up
     #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = corral_world::text::parse_duration)]
     pub cap: Duration,

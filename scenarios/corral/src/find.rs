@@ -1,6 +1,7 @@
 //! `corral find`: how long it takes to find what seed files are about, from many starting points.
 
 use corral_explore::Search;
+use corral_scenarios::catalogue;
 use corral_world::SeedFile;
 
 use crate::arguments::FindOptions;
@@ -21,9 +22,10 @@ pub fn find(options: &FindOptions) -> Done {
     let find_options = corral_explore::FindOptions {
         starts: options.starts.into(),
         cap: options.cap,
+        guided: options.guided,
         workers: workers(options.jobs)?,
     };
-    let searches = corral_explore::find(&files, &find_options, |search| {
+    let searches = corral_explore::find(catalogue(), &files, &find_options, |search| {
         let found = if search.found { "found" } else { "not found" };
         let (name, Search { start, seeds, .. }) = (name_of(&paths[search.target]), search);
         eprintln!("{name}, from seed {start}: {found} in {seeds} seeds, {:.1} CPU s", search.cpu.as_secs_f64());

@@ -27,6 +27,8 @@ const RUNS: &str = "runs.jsonl";
 const SUMMARY: &str = "summary.json";
 /// The page to begin with.
 const INDEX: &str = "index.html";
+/// To open an issue with.
+const ISSUE: &str = "summary.md";
 /// For build servers.
 const JUNIT: &str = "junit.xml";
 
@@ -187,6 +189,7 @@ impl NightFolder {
         summary.push(b'\n');
         write(&self.path.join(SUMMARY), &summary)?;
         write(&self.path.join(INDEX), corral_reports::index(&night).as_bytes())?;
+        write(&self.path.join(ISSUE), corral_reports::markdown(&night).as_bytes())?;
         write(&self.path.join(JUNIT), corral_reports::junit(&night).as_bytes())
     }
 }

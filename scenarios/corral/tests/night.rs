@@ -27,6 +27,17 @@ fn ends(mut command: Command, status: i32) -> Output {
     output
 }
 
+/// Waits until it is so, for a minute at the most.
+fn until(is_so: impl Fn() -> bool) {
+    for _ in 0..600 {
+        if is_so() {
+            return;
+        }
+        #[expect(clippy::disallowed_methods, reason = "the command runs in the real world")]
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// What a night found, without what differs from one time to the other: real time, and the folder's own name.
 fn summary(folder: &Path) -> serde_json::Value {
     let text = std::fs::read_to_string(folder.join("summary.json")).expect("there is a summary");
@@ -80,17 +91,28 @@ fn a_killed_night_keeps_what_it_had_found() {
         .spawn()
         .expect("it begins");
     let seed_file = night.join("backup-cleanup-104.toml");
-    for _ in 0..600 {
-        if seed_file.is_file() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
+    until(|| seed_file.is_file());
     fuzzing.kill().expect("it can be killed");
     fuzzing.wait().expect("it ends");
     ends(command(&["replay", &seed_file.display().to_string()]), 0);
     ends(command(&["merge", &night.display().to_string(), "--out", &rest.display().to_string()]), 1);
     assert!(summary(&rest)["runs"].as_u64().is_some_and(|runs| runs >= 1));
+}
+
+#[test]
+fn an_interrupted_night_ends_with_its_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let night = folder.path().join("night");
+    let quiet = |mut command: Command| command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it begins");
+    let mut fuzzing = quiet(fuzz(&night, &["--seeds", "0..1000000"]));
+    let runs = || std::fs::read_to_string(night.join("runs.jsonl")).unwrap_or_default().lines().count();
+    until(|| runs() > 1);
+    let mut interrupt = Command::new("kill");
+    interrupt.args(["-INT", &fuzzing.id().to_string()]);
+    ends(interrupt, 0);
+    assert!(matches!(fuzzing.wait().expect("it ends").code(), Some(0 | 1)));
+    assert_eq!(summary(&night)["runs"], runs());
+    assert!(night.join("index.html").is_file());
 }
 
 #[test]

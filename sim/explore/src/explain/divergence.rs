@@ -1,4 +1,7 @@
-//! Where a failing run parts from its passing twin: the first event that is not the same in both.
+//! Where a failing run parts from its passing twin.
+//!
+//! Twins that differ in a silenced defect or in a fault are the same run to the nanosecond, up to a first event that is not the same. Those that
+//! differ from the beginning (another seed) are compared by what is done since the workload began, whenever that was.
 
 use corral_core::Nanos;
 use corral_core::journal::{Event, JournalFile, Record};
@@ -11,24 +14,77 @@ const TOLD: usize = 2;
 /// So many events from where they part are compared; later ones differ because these do.
 const COMPARED: usize = 200;
 
-/// The place where two runs part: an index into the records of both.
-fn place(failing: &JournalFile, passing: &JournalFile) -> Option<usize> {
+/// Where two runs part: indices into the records of each.
+struct Place {
+    failing: usize,
+    passing: usize,
+    /// Whether all before is the same.
+    is_exact: bool,
+}
+
+/// When two runs part, in the first and in the second, if they do.
+pub fn parting(failing: &JournalFile, passing: &JournalFile) -> Option<(Nanos, Nanos)> {
+    place(failing, passing).map(|place| (at(failing, place.failing), at(passing, place.passing)))
+}
+
+fn at(file: &JournalFile, index: usize) -> Nanos {
+    file.records.get(index).map_or(file.header.ended_at, |record| record.at)
+}
+
+fn place(failing: &JournalFile, passing: &JournalFile) -> Option<Place> {
     let is_same = |one: &Record<'_>, other: &Record<'_>| {
         let is_title = matches!(one.event, Event::RunBegan { .. });
         is_title || (one.at, one.process, &one.event) == (other.at, other.process, &other.event)
     };
-    let parts = failing.records.iter().zip(&passing.records).position(|(one, other)| !is_same(one, other));
-    parts.or_else(|| {
-        let (one, other) = (failing.records.len(), passing.records.len());
-        (one != other).then_some(one.min(other))
-    })
+    let (ours, theirs) = (&failing.records, &passing.records);
+    let exact = ours.iter().zip(theirs).position(|(one, other)| !is_same(one, other));
+    let exact = exact.or_else(|| (ours.len() != theirs.len()).then_some(ours.len().min(theirs.len())))?;
+    if exact >= workload(failing) {
+        return Some(Place { failing: exact, passing: exact, is_exact: true });
+    }
+    let (mut one, mut other) = (deeds(failing), deeds(passing));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return None,
+            (one, other) if one.as_ref().map(|(_, deed)| deed) == other.as_ref().map(|(_, deed)| deed) => {}
+            (one, other) => {
+                let index = |deed: Option<(usize, String)>, all: &[_]| deed.map_or(all.len(), |(index, _)| index);
+                return Some(Place { failing: index(one, ours), passing: index(other, theirs), is_exact: false });
+            }
+        }
+    }
 }
 
-/// When two runs part, if they do.
-pub fn parting(failing: &JournalFile, passing: &JournalFile) -> Option<Nanos> {
-    let place = place(failing, passing)?;
-    let at = [failing, passing].into_iter().filter_map(|file| file.records.get(place)).map(|record| record.at).min();
-    Some(at.unwrap_or(failing.header.ended_at))
+/// Where the workload begins.
+fn workload(file: &JournalFile) -> usize {
+    let is_workload = |record: &Record<'_>| matches!(&record.event, Event::Phase { name } if name == "workload");
+    file.records.iter().position(is_workload).unwrap_or(0)
+}
+
+/// What is done since the workload began, without when and in which version. Programs and connections come and go with everything else; heartbeats
+/// keep their own time.
+fn deeds(file: &JournalFile) -> impl Iterator<Item = (usize, String)> {
+    let deed = |(index, record): (usize, &Record<'_>)| {
+        let deed = match &record.event {
+            Event::ProcessBegan { .. } | Event::ProcessEnded { .. } | Event::Executed { .. } => return None,
+            Event::Connected { .. } | Event::ScheduleDraw { .. } => return None,
+            Event::ApiWrite { kind, .. } | Event::ApiRequest { kind, .. } if kind == "Lease" || kind == "Event" => {
+                return None;
+            }
+            Event::ApiRequest { verb, kind, subresource, name, code, within, .. } => {
+                format!("{verb} {kind} {subresource} {name} {code} {within}")
+            }
+            Event::ApiWrite { verb, kind, subresource, namespace, name, deleting, .. } => {
+                format!("{verb} {kind} {subresource} {namespace} {name} {deleting}")
+            }
+            Event::Call { method, peer, outcome, .. } => format!("{method} {peer} {outcome}"),
+            // What it had read, and how old that was, is no deed.
+            Event::Hazard { name, object, .. } => format!("{name} {object}"),
+            other => format!("{other:?}"),
+        };
+        Some((index, deed))
+    };
+    file.records.iter().enumerate().skip(workload(file)).filter_map(deed)
 }
 
 /// Lines that tell of it.
@@ -36,10 +92,15 @@ pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) 
     let Some(place) = place(failing, passing) else {
         return vec![format!("its twin {differs} is the same run")];
     };
-    let at = parting(failing, passing).unwrap_or(failing.header.ended_at);
-    let mut lines = vec![format!("parts from its passing twin {differs} at {at}, after {place} equal events:")];
-    let sides: Vec<Vec<(Nanos, String)>> = [failing, passing].map(|file| side(file, place)).into();
-    for (who, own, other) in [("fails", &sides[0], &sides[1]), ("passes", &sides[1], &sides[0])] {
+    let (ours, theirs) = (at(failing, place.failing), at(passing, place.passing));
+    let mut lines = vec![if place.is_exact {
+        let at = ours.min(theirs);
+        format!("parts from its passing twin {differs} at {at}, after {} equal events:", place.failing)
+    } else {
+        format!("does otherwise than its passing twin {differs} from {ours} on ({theirs} in the twin):")
+    }];
+    let (one, other) = (side(failing, place.failing), side(passing, place.passing));
+    for (who, own, other) in [("fails", &one, &other), ("passes", &other, &one)] {
         let is_new = |event: &&(Nanos, String)| !other.iter().any(|(_, text)| *text == event.1);
         let mut events = own.iter().filter(is_new).take(TOLD).peekable();
         if events.peek().is_none() {

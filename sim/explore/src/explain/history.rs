@@ -126,6 +126,11 @@ impl History {
             let missed =
                 writes.iter().find(|(version, written_at)| *version > read.resource_version && *written_at <= at);
             let (_, written_at) = missed.filter(|(version, _)| !(read.kind == kind && *version == own_version))?;
+            // Whoever takes the last finalizer away is answered with the version before: that the object is gone is its own doing.
+            let life = &self.objects[&object];
+            if read.kind == kind && life.is_gone && read.resource_version == own_version {
+                return None;
+            }
             Some(Stale { object, age_ns: read.age_ns, written_at: *written_at })
         });
         stale.max_by_key(|stale| stale.age_ns)

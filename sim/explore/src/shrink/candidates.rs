@@ -1,5 +1,7 @@
 //! Plans a bit smaller than a given one, the boldest first: without faults, without steps, with fewer machines, with smaller numbers.
 
+use std::collections::BTreeSet;
+
 use corral_world::{Plan, PlannedFault, Step};
 use toml::Value;
 
@@ -26,12 +28,15 @@ pub(super) fn of(plan: &Plan) -> Vec<Candidate> {
         );
     }
     // A client that does nothing shows nothing.
-    for kept in without(&plan.steps, plan.steps.len() / 2) {
-        let names: Vec<String> = gone(&plan.steps, &kept).map(|step: &Step| in_short(&step.action)).collect();
-        add(
-            Plan { steps: kept.iter().map(|index| plan.steps[*index].clone()).collect(), ..plan.clone() },
-            format!("step {}", names.join(", ")),
-        );
+    let families = families(&plan.steps);
+    for kept in without(&families, families.len() / 2) {
+        let gone: Vec<usize> = gone(&families, &kept).flatten().copied().collect();
+        add(less(plan, &gone), told(plan, &gone));
+    }
+    let each: Vec<usize> = (0..plan.steps.len()).collect();
+    for kept in without(&each, plan.steps.len() / 2) {
+        let gone: Vec<usize> = gone(&each, &kept).copied().collect();
+        add(less(plan, &gone), told(plan, &gone));
     }
     for (key, value) in &plan.cluster {
         for (smaller, how) in smaller(value) {
@@ -55,6 +60,52 @@ pub(super) fn of(plan: &Plan) -> Vec<Candidate> {
         }
     }
     all
+}
+
+/// The plan less these steps.
+fn less(plan: &Plan, gone: &[usize]) -> Plan {
+    let kept = plan.steps.iter().enumerate().filter(|(index, _)| !gone.contains(index));
+    Plan { steps: kept.map(|(_, step)| step.clone()).collect(), ..plan.clone() }
+}
+
+fn told(plan: &Plan, gone: &[usize]) -> String {
+    let names: Vec<String> = gone.iter().map(|index| in_short(&plan.steps[*index].action)).collect();
+    format!("step {}", names.join(", "))
+}
+
+/// Steps that go together: those about the same object, and about objects that one step names together. Steps about nothing are in none.
+fn families(steps: &[Step]) -> Vec<Vec<usize>> {
+    let objects: BTreeSet<String> = steps.iter().filter_map(|step| texts(&step.action, Some("name")).pop()).collect();
+    let mut families: Vec<(BTreeSet<String>, Vec<usize>)> = Vec::new();
+    for (index, step) in steps.iter().enumerate() {
+        let mut names: BTreeSet<String> =
+            texts(&step.action, None).into_iter().filter(|text| objects.contains(text)).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let (akin, others): (Vec<_>, Vec<_>) = families.into_iter().partition(|(of, _)| !of.is_disjoint(&names));
+        families = others;
+        let mut indices = vec![index];
+        for (of, more) in akin {
+            names.extend(of);
+            indices.extend(more);
+        }
+        indices.sort_unstable();
+        families.push((names, indices));
+    }
+    let mut families: Vec<Vec<usize>> = families.into_iter().map(|(_, indices)| indices).collect();
+    families.sort();
+    families
+}
+
+/// The texts inside a value; only those under this key, if one is given.
+fn texts(value: &Value, key: Option<&str>) -> Vec<String> {
+    let Value::Table(table) = value else { return Vec::new() };
+    let text = |(of, inner): (&String, &Value)| match inner {
+        Value::String(text) if key.is_none_or(|key| key == of) => vec![text.clone()],
+        inner => texts(inner, key),
+    };
+    table.iter().flat_map(text).collect()
 }
 
 /// What is kept when parts are left out: so many, then half as many and so on, down to each one. The later parts go first: less hangs on them.
@@ -161,6 +212,28 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
     fn candidates_are_smaller_and_say_how() {
         let whats: Vec<String> = of(&plan()).into_iter().map(|candidate| candidate.what).collect();
         insta::assert_snapshot!(whats.join("\n"));
+    }
+
+    #[test]
+    fn steps_about_objects_that_belong_together_go_together() {
+        let text = r#"
+[[step]]
+do = { set-backup-target = {} }
+[[step]]
+do = { create-image = { name = "bi-1" } }
+[[step]]
+do = { create-image = { name = "bi-2" } }
+[[step]]
+do = { create-volume = { name = "vol-1", image = "bi-1" } }
+[[step]]
+do = { create-volume = { name = "vol-3" } }
+[[step]]
+do = { write-volume = { name = "vol-1" } }
+[[step]]
+do = { restore-volume = { volume = "vol-3", name = "vol-4" } }
+"#;
+        let plan: Plan = toml::from_str(text).unwrap();
+        assert_eq!(families(&plan.steps), [vec![1, 3, 5], vec![2], vec![4, 6]]);
     }
 
     #[test]
