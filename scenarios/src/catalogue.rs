@@ -76,6 +76,11 @@ pub fn defects() -> Vec<Vec<String>> {
     std::iter::once(head).chain(TABLE.iter().map(row)).collect()
 }
 
+/// The cause of a recorded defect, in one line.
+pub fn cause_of(id: &str) -> Option<&'static str> {
+    TABLE.iter().find(|record| record.id == id).map(|record| record.cause)
+}
+
 /// The builds that an arm asks for.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use corral_core::Nanos;
 use corral_core::journal::JournalFile;
 use corral_reports::Page;
 use serde_json::Value;
@@ -173,14 +174,14 @@ fn nothing_from_the_cluster_is_markup() {
 }
 
 #[test]
-fn two_runs_stand_beside_each_other_and_part_where_one_does_otherwise() {
+fn two_runs_stand_beside_each_other_and_part_where_it_is_said() {
     let (fails, passes) = (run(Story::FAILS), run(Story::PASSES));
     let data = embedded(&html(&fails, Some(&passes)));
     assert_eq!(data["runs"].as_array().unwrap().len(), 2);
-    let called = fails.records.iter().find(|record| record.event.kind() == "call").unwrap();
-    assert_eq!(data["parted"][0], called.at.0);
-    let same = embedded(&html(&fails, Some(&fails)));
-    assert_eq!(same["parted"], Value::Null);
+    assert_eq!(data["parted"], Value::Null);
+    let parted_at = Some((Nanos(3), Nanos(4)));
+    let page = Page { run: &fails, twin: Some(&passes), divergence: &[], chain: &[], parted_at };
+    assert_eq!(embedded(&page.html())["parted"], serde_json::json!([3, 4]));
 }
 
 #[test]

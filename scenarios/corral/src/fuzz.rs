@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use corral_explore::{Limits, Pool, Ran, Shard, ShrinkBudget, Signature, Tally, Watcher, Workers, investigate};
+use corral_explore::{Limits, Pool, Ran, Shard, ShrinkBudget, Tally, Watcher, Workers, investigate};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Plan};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -259,9 +259,4 @@ pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
         text.push_str(&format!("reproduce: corral run {scenario} --seed {seed} {}\n", arm.options()));
     }
     text
-}
-
-/// The signatures of a run as a reader names them: the oracles.
-pub fn oracles(signatures: &std::collections::BTreeSet<Signature>) -> String {
-    signatures.iter().map(|(oracle, _)| oracle.as_str()).collect::<Vec<_>>().join(", ")
 }

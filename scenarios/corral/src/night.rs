@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_core::journal::JournalFile;
-use corral_explore::{Finding, Group, Origin, Ran, Signature, Tally, parting, violations};
+use corral_explore::{Attribution, Finding, Group, Origin, Part, Ran, Signature, Tally, parting, violations};
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Expectation, Found, Recipe, SeedFile, Violation};
@@ -144,7 +144,7 @@ impl NightFolder {
         let seen = &finding.violation;
         let relative = |ending: &str| format!("{name}{ending}");
         let has_twin = finding.journals.as_ref().is_some_and(|(_, twin)| twin.is_some());
-        let mut attribution: Vec<String> = finding.attributions.iter().map(|attribution| attribution.told()).collect();
+        let mut attribution = told_attributions(&finding.attributions);
         attribution.extend(finding.remarks.iter().cloned());
         self.findings.push(corral_reports::Finding {
             oracle: first.0.clone(),
@@ -210,19 +210,48 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: cannot be written: {error}", path.display()))
 }
 
+/// What each recorded defect has to do with a failure: what says something first, and those that have no part in it on one line.
+fn told_attributions(attributions: &[Attribution]) -> Vec<String> {
+    let (none, some): (Vec<_>, Vec<_>) = attributions.iter().partition(|attribution| attribution.part == Part::None);
+    let (causes, others): (Vec<_>, Vec<_>) = some.into_iter().partition(|attribution| attribution.is_cause());
+    let mut lines: Vec<String> = causes.into_iter().chain(others).map(Attribution::told).collect();
+    let ids: Vec<&str> = none.iter().map(|attribution| attribution.id.as_str()).collect();
+    if !ids.is_empty() {
+        lines.push(format!(
+            "{}: no part in it; without any one of them the run is the same to the last event",
+            ids.join(", ")
+        ));
+    }
+    lines
+}
+
 /// What is wrong, since when, and why, in a few sentences.
 fn story(finding: &Finding, signatures: &BTreeSet<Signature>) -> String {
     let Some(violation) = &finding.violation else { return "The run did not come to an end.".to_owned() };
-    let mut text = format!("{} ({}), found at {}.", violation.detail, violation.oracle, violation.at);
-    if signatures.len() > 1 {
-        text.push_str(&format!(" Seen by: {}.", crate::fuzz::oracles(signatures)));
+    let mut text = format!("{} ({}, seen at {}).", violation.detail, violation.oracle, violation.at);
+    let others: Vec<&str> =
+        signatures.iter().map(|(oracle, _)| oracle.as_str()).filter(|oracle| *oracle != violation.oracle).collect();
+    if !others.is_empty() {
+        text.push_str(&format!(" The same run also breaks {}.", others.join(", ")));
     }
     let causes: Vec<&str> =
         finding.attributions.iter().filter(|found| found.is_cause()).map(|found| found.id.as_str()).collect();
     match (causes.as_slice(), &finding.twin) {
         ([], None) => text.push_str(" No recorded defect explains it, and no twin passes."),
         ([], Some(differs)) => text.push_str(&format!(" No recorded defect explains it; {differs} the run passes.")),
-        (causes, _) => text.push_str(&format!(" It needs the recorded defect {}.", causes.join(" or "))),
+        (causes, _) => {
+            let told = causes.iter().map(|id| match corral_scenarios::cause_of(id) {
+                Some(cause) => format!("{id} ({cause})"),
+                None => (*id).to_owned(),
+            });
+            text.push_str(&format!(" It needs the recorded defect {}.", told.collect::<Vec<_>>().join(" or ")));
+        }
+    }
+    // The first thing that the failing run alone does.
+    let first =
+        finding.divergence.iter().find_map(|line| line.split_once("  fails: ").map(|(at, what)| (at.trim(), what)));
+    if let Some((at, what)) = first.filter(|(at, _)| !at.is_empty()) {
+        text.push_str(&format!(" The twin that passes goes another way from {at} on, when this one does: {what}."));
     }
     text
 }

@@ -20,4 +20,8 @@ impl Oracle for ClientsAreServed {
     fn name(&self) -> &'static str {
         "clients-are-served"
     }
+
+    fn sees_symptoms(&self) -> bool {
+        true
+    }
 }

@@ -27,19 +27,23 @@ pub enum Part {
     None,
     /// The run is another without it, and fails all the same: there is another cause.
     Another,
-    /// Without it, so many of so many runs that failed fail, the failure's own seed not among them.
+    /// Without it the run passes. Under other seeds so many fail:
     Cause {
-        /// Runs that still fail.
-        fail: usize,
-        /// Runs tried, all of which fail with the defect.
+        /// Without it.
+        without: usize,
+        /// With it.
+        with: usize,
+        /// Of so many; where one fails without it, no more are tried.
         of: usize,
     },
 }
 
-/// Other runs that fail, to try a cause on.
-const OTHERS: usize = 4;
+/// Other runs that fail, so that it says something if none of them does without a defect.
+const FAILING: usize = 4;
 /// Seeds among which they are looked for.
-const SEEDS: u64 = 16;
+const SEEDS: u64 = 48;
+/// Seeds tried at once.
+const BATCH: usize = 8;
 
 /// Silences each of the defects that are open in the recipe's arm.
 ///
@@ -52,18 +56,20 @@ pub fn attribute(
     wanted: &BTreeSet<Signature>,
 ) -> io::Result<Vec<Attribution>> {
     let shows = |result: &JobResult| !result.signatures().is_disjoint(wanted);
-    let with = |seed: u64| Job::from(Recipe { seed, ..recipe.clone() });
+    let with_seed = |seed: u64| Job::from(Recipe { seed, ..recipe.clone() });
     let without = |id: &str, seed: u64| {
-        let mut job = with(seed);
+        let mut job = with_seed(seed);
         job.recipe.arm.silenced.push(id.to_owned());
         job
     };
     let open = catalogue.open_defects(&recipe.arm);
-    let jobs = std::iter::once(with(recipe.seed)).chain(open.iter().map(|id| without(id, recipe.seed)));
+    let jobs = std::iter::once(with_seed(recipe.seed)).chain(open.iter().map(|id| without(id, recipe.seed)));
     let mut results = pool.run_all(jobs)?.into_iter();
     let digest_of = |result: &JobResult| result.verdict().map(|verdict| verdict.digest.clone());
     let own_digest = results.next().as_ref().and_then(digest_of);
-    let mut others: Option<Vec<u64>> = None;
+    let seeds: Vec<u64> = (1..=SEEDS).map(|other| recipe.seed.wrapping_add(other)).collect();
+    // Whether each of the first seeds fails; as many as it takes.
+    let mut with: Vec<bool> = Vec::new();
     let mut attributions = Vec::new();
     for (id, result) in open.into_iter().zip(results) {
         let part = if digest_of(&result) == own_digest {
@@ -71,21 +77,30 @@ pub fn attribute(
         } else if shows(&result) {
             Part::Another
         } else {
-            let others = match &mut others {
-                Some(others) => others,
-                none => {
-                    let seeds: Vec<u64> = (1..=SEEDS).map(|other| recipe.seed.wrapping_add(other)).collect();
-                    let results = pool.run_all(seeds.iter().map(|seed| with(*seed)))?;
-                    let failing = seeds.into_iter().zip(results).filter(|(_, result)| shows(result));
-                    none.insert(failing.map(|(seed, _)| seed).take(OTHERS).collect())
+            for batch in seeds.chunks(BATCH).skip(with.len() / BATCH) {
+                if count(&with) >= FAILING {
+                    break;
                 }
-            };
-            let results = pool.run_all(others.iter().map(|seed| without(&id, *seed)))?;
-            Part::Cause { fail: results.iter().filter(|result| shows(result)).count(), of: others.len() }
+                let results = pool.run_all(batch.iter().map(|seed| with_seed(*seed)))?;
+                with.extend(results.iter().map(shows));
+            }
+            let mut still: Vec<bool> = Vec::new();
+            for batch in seeds[..with.len()].chunks(BATCH) {
+                if count(&still) > 0 {
+                    break;
+                }
+                let results = pool.run_all(batch.iter().map(|seed| without(&id, *seed)))?;
+                still.extend(results.iter().map(shows));
+            }
+            Part::Cause { without: count(&still), with: count(&with[..still.len()]), of: still.len() }
         };
         attributions.push(Attribution { id, part });
     }
     Ok(attributions)
+}
+
+fn count(failing: &[bool]) -> usize {
+    failing.iter().filter(|fails| **fails).count()
 }
 
 impl Attribution {
@@ -95,22 +110,18 @@ impl Attribution {
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
             Part::Another => format!("{id}: also fails without it: a different cause"),
-            Part::Cause { of: 0, .. } => {
-                format!("{id}: without it this run passes, perhaps by luck: no other seed fails")
+            Part::Cause { with: 0, .. } => {
+                format!("{id}: without it this run passes, perhaps by luck: no other seed fails with it either")
             }
-            Part::Cause { fail: 0, of } => {
-                format!("{id}: without it this run passes, and {of} of {of} others that fail")
-            }
-            Part::Cause { fail, of } => {
-                format!(
-                    "{id}: without it this run passes, but {fail} of {of} others fail all the same: not the only cause"
-                )
-            }
+            Part::Cause { without, with, of } => format!(
+                "{id}: without it this run passes; of {of} other seeds {without} fail without it, {with} with it{}",
+                if without > 0 { ": not the only cause" } else { "" }
+            ),
         }
     }
 
-    /// Whether the failure needs it, as far as was tried: one run that passes may have been lucky, two others beside it hardly.
+    /// Whether the failure needs it, as far as was tried: one run that passes may have been lucky, three others beside it hardly.
     pub fn is_cause(&self) -> bool {
-        matches!(self.part, Part::Cause { fail: 0, of: 2.. })
+        matches!(self.part, Part::Cause { without: 0, with: 3.., .. })
     }
 }

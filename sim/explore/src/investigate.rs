@@ -59,7 +59,7 @@ pub struct Finding {
     pub recipe: Recipe,
     /// Everything that this run shows and that the failure did.
     pub signatures: BTreeSet<Signature>,
-    /// The first of it; none if the run did not come to an end.
+    /// The one that says most; none if the run did not come to an end.
     pub violation: Option<Violation>,
     /// What shrinking took away, a line each.
     pub removed: Vec<String>,
@@ -118,13 +118,23 @@ pub fn investigate(
     }
     finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
     let twin = twin(pool, &finding.recipe, &ran.signatures, &finding.attributions)?;
-    finding.tell(pool, twin.as_ref(), origin, files)?;
+    let scenario = catalogue.scenario(&ran.recipe.scenario).map_err(io::Error::other)?;
+    let symptoms: Vec<&str> =
+        scenario.oracles().iter().filter(|oracle| oracle.sees_symptoms()).map(|oracle| oracle.name()).collect();
+    finding.tell(pool, twin.as_ref(), origin, files, &symptoms)?;
     Ok(finding)
 }
 
 impl Finding {
     /// Runs it and its twin for their journals, and explains it.
-    fn tell(&mut self, pool: &Pool, twin: Option<&Twin>, origin: &Origin, files: &Files) -> io::Result<()> {
+    fn tell(
+        &mut self,
+        pool: &Pool,
+        twin: Option<&Twin>,
+        origin: &Origin,
+        files: &Files,
+        symptoms: &[&str],
+    ) -> io::Result<()> {
         let Some(journal) = self.journal(pool, &self.recipe.clone(), origin, &files.seed, &files.journal)? else {
             return Ok(());
         };
@@ -134,7 +144,11 @@ impl Finding {
         };
         self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
         let is_known = |found: &Violation| self.signatures.contains(&(found.oracle.clone(), found.signature.clone()));
-        let Some(violation) = violations(&journal).into_iter().find(is_known) else { return Ok(()) };
+        // The first, unless it says less than another.
+        let known = violations(&journal).into_iter().filter(is_known);
+        let Some(violation) = known.min_by_key(|found| symptoms.contains(&found.oracle.as_str())) else {
+            return Ok(());
+        };
         let beside = passing.as_ref().zip(self.twin.as_deref());
         match explain(&journal, &violation, beside, &[], USUAL_LINES) {
             Ok(explained) => (self.divergence, self.chain) = (explained.divergence, explained.chain),

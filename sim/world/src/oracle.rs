@@ -27,6 +27,11 @@ pub trait Oracle: Send + Sync {
     /// The damage, in kebab-case.
     fn name(&self) -> &'static str;
 
+    /// Whether it sees what damage comes to, not what it is: then another oracle's words say more of the same run.
+    fn sees_symptoms(&self) -> bool {
+        false
+    }
+
     /// Sees every event as it happens; reports through the stage.
     fn observe(&self, _stage: &Stage, _record: &Record<'_>) {}
 
