@@ -4,7 +4,7 @@ use std::path::Path;
 
 use corral_explore::{Job, Pool, ShrinkBudget};
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Plan, Recipe, SeedFile};
+use corral_world::{Plan, SeedFile};
 
 use crate::failure::Refused;
 use crate::fuzz::workers;
@@ -61,9 +61,6 @@ fn search(
     candidates: impl Iterator<Item = (u64, Option<Plan>)>,
 ) -> Result<Option<SeedFile>, Refused> {
     let scenario = catalogue().scenario(&file.scenario)?;
-    let job = |arm: &Arm, seed, plan: &Plan| {
-        Job::from(Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan: Some(plan.clone()) })
-    };
     let mut candidates = candidates.peekable();
     while candidates.peek().is_some() {
         let mut batch = Vec::new();
@@ -72,15 +69,14 @@ fn search(
             batch.push(SeedFile { seed, ..with_plan(file, plan) });
         }
         // Most candidates are out with the first arm.
-        let first = pool.run_all(batch.iter().map(|file| job(&file.fails[0], file.seed, &file.plan())));
+        let first = pool.run_all(batch.iter().map(|file| Job::from(file.recipe(&file.fails[0]))));
         for (candidate, result) in batch.into_iter().zip(first.map_err(Refused::new)?) {
             let shows = |verdict: &corral_world::Verdict| verdict.violations.iter().any(|found| file.expects(found));
             if !result.verdict().is_some_and(shows) {
                 continue;
             }
             let arms = candidate.fails.iter().chain(&candidate.passes);
-            let all =
-                pool.run_all(arms.map(|arm| job(arm, candidate.seed, &candidate.plan()))).map_err(Refused::new)?;
+            let all = pool.run_all(arms.map(|arm| Job::from(candidate.recipe(arm)))).map_err(Refused::new)?;
             let is_right = all.iter().enumerate().all(|(index, result)| {
                 result.verdict().is_some_and(|verdict| {
                     crate::replay::is_as_expected(&candidate, index < candidate.fails.len(), verdict)
@@ -100,12 +96,7 @@ fn with_plan(file: &SeedFile, plan: Plan) -> SeedFile {
 
 /// Shrinks a plan that was found at large, as far as its first arm goes; the others are as right as they were, or it stays as it was.
 fn smaller(pool: &mut Pool, file: &mut SeedFile) -> Result<(), Refused> {
-    let recipe = Recipe {
-        scenario: file.scenario.clone(),
-        arm: file.fails[0].clone(),
-        seed: file.seed,
-        plan: Some(file.plan()),
-    };
+    let recipe = file.recipe(&file.fails[0]);
     let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
     let shrunk = corral_explore::shrink(pool, catalogue(), &recipe, &wanted, ShrinkBudget::default());
     let shrunk = shrunk.map_err(Refused::new)?.recipe;

@@ -2,7 +2,7 @@
 
 use corral_explore::{Job, Pool, ShrinkBudget};
 use corral_scenarios::catalogue;
-use corral_world::{Recipe, SeedFile};
+use corral_world::SeedFile;
 
 use crate::arguments::ShrinkOptions;
 use crate::failure::{Done, Refused, Status};
@@ -13,12 +13,7 @@ use crate::say::say;
 pub fn shrink(options: &ShrinkOptions) -> Done {
     let mut file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let mut pool = Pool::start(workers(options.jobs)?);
-    let recipe = Recipe {
-        scenario: file.scenario.clone(),
-        arm: file.fails[0].clone(),
-        seed: file.seed,
-        plan: Some(file.plan()),
-    };
+    let recipe = file.recipe(&file.fails[0]);
     let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
     let own = pool.run_all([Job::from(recipe.clone())]).map_err(Refused::new)?;
     if !own.iter().all(|result| result.signatures().is_superset(&wanted)) {

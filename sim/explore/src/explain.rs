@@ -92,9 +92,8 @@ pub fn explain_seed_file(
     about: &[String],
     most_lines: u16,
 ) -> Result<Option<Explanation>, String> {
-    let arm = file.fails.first().ok_or("no arm of it fails, there is nothing to explain")?.clone();
-    let recipe = Recipe { scenario: file.scenario.clone(), arm, seed: file.seed, plan: Some(file.plan()) };
-    let journal = journal_of(&recipe, catalogue)?;
+    let arm = file.fails.first().ok_or("no arm of it fails, there is nothing to explain")?;
+    let journal = journal_of(&file.recipe(arm), catalogue)?;
     let Some(violation) = violations(&journal).into_iter().find(|found| file.expects(found)) else { return Ok(None) };
     let twin = match twin_of_seed_file(file, catalogue) {
         Some(twin) => Some((journal_of(&twin.recipe, catalogue)?, twin.differs)),

@@ -61,8 +61,7 @@ pub fn twin(
 pub fn twin_of_seed_file(file: &SeedFile, catalogue: &dyn Catalogue) -> Option<Twin> {
     let fails = file.fails.first()?;
     let open = catalogue.open_defects(fails);
-    let recipe =
-        Recipe { scenario: file.scenario.clone(), arm: fails.clone(), seed: file.seed, plan: Some(file.plan()) };
+    let recipe = file.recipe(fails);
     // The fewer it is without, the more it is the same.
     let lacking = file.passes.iter().filter_map(|arm| {
         let still: BTreeSet<String> = catalogue.open_defects(arm).into_iter().collect();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::arm::Arm;
 use crate::oracle::Violation;
 use crate::plan::{Plan, PlannedFault, Step};
+use crate::recipe::Recipe;
 use crate::scenario::Catalogue;
 
 /// A seed file, as it stands on disk.
@@ -146,6 +147,11 @@ impl SeedFile {
     /// Whether this is the same damage as the violation that it is about, seen in another way.
     pub fn goes_along(&self, found: &Violation) -> bool {
         self.expect.along.contains(&found.signature)
+    }
+
+    /// The run of one of its arms.
+    pub fn recipe(&self, arm: &Arm) -> Recipe {
+        Recipe { scenario: self.scenario.clone(), arm: arm.clone(), seed: self.seed, plan: Some(self.plan()) }
     }
 
     /// The plan it stores.
