@@ -201,6 +201,9 @@ pub struct FuzzOptions {
     /// Runs that shrinking a failure may take
     #[arg(long, value_name = "N", default_value_t = ShrinkBudget::default().runs)]
     pub shrink_runs: u32,
+    /// Do not try which recorded defects a failure needs
+    #[arg(long)]
+    pub no_attribution: bool,
     /// Write the outcome as JUnit's XML
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use corral_explore::{Limits, Pool, Ran, Shard, ShrinkBudget, Tally, Watcher, Workers, investigate};
+use corral_explore::{Effort, Limits, Pool, Ran, Shard, ShrinkBudget, Tally, Watcher, Workers, investigate};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Plan};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -26,7 +26,12 @@ pub fn work() -> Done {
 /// The workers: each is this program too.
 pub fn workers(jobs: Option<usize>) -> Result<Workers, Refused> {
     let program = std::env::current_exe().map_err(Refused::new)?;
-    Ok(Workers { program: (program, vec!["worker".into()]), count: self::jobs(jobs)?, limits: Limits::default() })
+    Ok(Workers {
+        program: (program, vec!["worker".into()]),
+        count: self::jobs(jobs)?,
+        limits: Limits::default(),
+        interrupted: Arc::default(),
+    })
 }
 
 /// So many workers, or as many as there are cores.
@@ -80,6 +85,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         .as_ref()
         .filter(|_| options.time.is_none())
         .map(|_| seeds.clone().filter(|seed| shard.has(*seed)).count() * scenarios.len());
+    let interrupted = interrupted()?;
     let fuzz_options = corral_explore::FuzzOptions {
         scenarios,
         arm: arm.clone(),
@@ -88,7 +94,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         time: options.time,
         guided: options.guided || !options.corpus.is_empty(),
         corpus: crate::night::corpus(&options.corpus)?,
-        workers: workers(options.jobs)?,
+        workers: Workers { interrupted: interrupted.clone(), ..workers(options.jobs)? },
     };
     let mut night = Night {
         shown: Shown::new(total.map(|total| total as u64)),
@@ -98,8 +104,11 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
             .as_deref()
             .map(|path| Ok::<_, Refused>((path.to_owned(), crate::run::create(path)?)))
             .transpose()?,
-        interrupted: interrupted()?,
-        budget: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
+        interrupted: interrupted.clone(),
+        effort: Effort {
+            shrinking: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
+            attributes: !options.no_attribution,
+        },
     };
     let mut tally = Tally::default();
     let ended = corral_explore::fuzz(catalogue(), &fuzz_options, &mut night, &mut tally);
@@ -141,7 +150,7 @@ struct Night {
     folder: Option<NightFolder>,
     digests: Option<(PathBuf, std::fs::File)>,
     interrupted: Arc<AtomicBool>,
-    budget: ShrinkBudget,
+    effort: Effort,
 }
 
 impl Watcher for Night {
@@ -157,7 +166,7 @@ impl Watcher for Night {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         self.shown.say(&format!("{} fails; it is being looked into", ran.recipe.title()));
         let files = folder.begin(ran)?;
-        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, self.budget)?;
+        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, self.effort)?;
         folder.found(ran, &finding, tally, self.shown.elapsed())
     }
 

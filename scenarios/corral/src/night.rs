@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_core::journal::JournalFile;
-use corral_explore::{Attribution, Finding, Group, Origin, Part, Ran, Signature, Tally, parting, violations};
+use corral_explore::{
+    Attribution, Finding, Group, Origin, Part, Ran, Signature, Tally, parting, violations, with_plan,
+};
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Expectation, Found, Recipe, SeedFile, Violation};
@@ -104,12 +106,7 @@ impl NightFolder {
             journal: self.path.join(format!("{name}.jsonl")),
             twin: self.path.join(format!("{name}-twin.jsonl")),
         };
-        let mut recipe = ran.recipe.clone();
-        if recipe.plan.is_none() {
-            let expanded =
-                catalogue().scenario(&recipe.scenario).and_then(|found| found.expand(recipe.seed, &recipe.arm));
-            recipe.plan = Some(expanded.map_err(io::Error::other)?);
-        }
+        let recipe = with_plan(catalogue(), &ran.recipe);
         let first = ran.signatures.first().cloned().unwrap_or_default();
         write(&files.seed, seed_file(&recipe, &first, &ran.signatures, None, &self.told).to_toml().as_bytes())?;
         Ok(files)
@@ -237,6 +234,7 @@ fn story(finding: &Finding, signatures: &BTreeSet<Signature>) -> String {
     let causes: Vec<&str> =
         finding.attributions.iter().filter(|found| found.is_cause()).map(|found| found.id.as_str()).collect();
     match (causes.as_slice(), &finding.twin) {
+        ([], None) if finding.attributions.is_empty() => {}
         ([], None) => text.push_str(" No recorded defect explains it, and no twin passes."),
         ([], Some(differs)) => text.push_str(&format!(" No recorded defect explains it; {differs} the run passes.")),
         (causes, _) => {

@@ -41,6 +41,15 @@ impl Origin {
     }
 }
 
+/// What an investigation may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// For shrinking.
+    pub shrinking: ShrinkBudget,
+    /// Whether to try which recorded defects the failure needs.
+    pub attributes: bool,
+}
+
 /// Where the findings of one failure go.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -87,7 +96,7 @@ pub fn investigate(
     ran: &Ran,
     origin: &Origin,
     files: &Files,
-    budget: ShrinkBudget,
+    effort: Effort,
 ) -> io::Result<Finding> {
     let recipe = with_plan(catalogue, &ran.recipe);
     let mut finding = Finding {
@@ -110,13 +119,15 @@ pub fn investigate(
     if alone.verdict().is_none_or(|verdict| verdict.digest != ran.digest) {
         finding.remarks.push("not deterministic: run again alone it is another run".to_owned());
     }
-    let shrunk = shrink(pool, catalogue, &recipe, &ran.signatures, budget)?;
+    let shrunk = shrink(pool, catalogue, &recipe, &ran.signatures, effort.shrinking)?;
     finding.recipe = shrunk.recipe;
     finding.removed = shrunk.removed;
     if !shrunk.is_done {
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
-    finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
+    if effort.attributes {
+        finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
+    }
     let twin = twin(pool, &finding.recipe, &ran.signatures, &finding.attributions)?;
     let scenario = catalogue.scenario(&ran.recipe.scenario).map_err(io::Error::other)?;
     let symptoms: Vec<&str> =
@@ -188,7 +199,7 @@ impl Finding {
 }
 
 /// The run with its plan in full, and without the parameters that made the plan.
-fn with_plan(catalogue: &dyn Catalogue, recipe: &Recipe) -> Recipe {
+pub fn with_plan(catalogue: &dyn Catalogue, recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     let Ok(scenario) = catalogue.scenario(&recipe.scenario) else { return recipe };
     if recipe.plan.is_none() {

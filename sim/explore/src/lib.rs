@@ -20,7 +20,7 @@ pub use attribute::{Attribution, Part, attribute};
 pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, parting, violations};
 pub use find::{FindOptions, Search, find};
 pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};
-pub use investigate::{Files, Finding, Origin, investigate};
+pub use investigate::{Effort, Files, Finding, Origin, investigate, with_plan};
 pub use job::{Job, JobResult, Keep, Outcome, Signature, serve};
 pub use parallel::in_parallel;
 pub use pool::{Limits, Pool, Ticket, Workers};

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Workers {
     pub count: usize,
     /// What each may use.
     pub limits: Limits,
+    /// Once this is true, whoever waits for results is told that it was interrupted.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// A number of workers that take jobs from one queue.
@@ -46,6 +49,7 @@ pub struct Pool {
     ready: BTreeMap<Ticket, JobResult>,
     last: Ticket,
     count: usize,
+    interrupted: Arc<AtomicBool>,
 }
 
 /// Stands for a job that was given to a pool.
@@ -58,14 +62,14 @@ impl Pool {
         let (jobs, job_receiver) = channel();
         let queue = Arc::new(Mutex::new(job_receiver));
         let (result_sender, results) = channel();
-        let Workers { program, count, limits } = workers;
+        let Workers { program, count, limits, interrupted } = workers;
         let (keeper, count) = (Keeper { program, limits }, count.max(1));
         for _ in 0..count {
             let (keeper, queue, results) = (keeper.clone(), queue.clone(), result_sender.clone());
             #[expect(clippy::disallowed_methods, reason = "the parent of worker processes lives in the real world")]
             std::thread::spawn(move || keeper.keep(&queue, &results));
         }
-        Pool { keeper, jobs, results, ready: BTreeMap::new(), last: Ticket(0), count }
+        Pool { keeper, jobs, results, ready: BTreeMap::new(), last: Ticket(0), count, interrupted }
     }
 
     /// How many workers there are.
@@ -110,12 +114,21 @@ impl Pool {
     /// Does these jobs, and gives their results in their order.
     ///
     /// # Errors
-    /// A worker cannot be started.
+    /// A worker cannot be started; of the kind `Interrupted`, if the user has had enough.
     pub fn run_all(&mut self, jobs: impl IntoIterator<Item = Job>) -> std::io::Result<Vec<JobResult>> {
         let tickets: Vec<Ticket> = jobs.into_iter().map(|job| self.submit(job)).collect();
-        let longest = self.keeper.limits.run_time * 2 * (tickets.len() as u32 + 1);
-        let result = |ticket| self.wait(ticket, longest)?.ok_or_else(|| std::io::Error::other("a worker says nothing"));
-        tickets.into_iter().map(result).collect()
+        tickets.into_iter().map(|ticket| self.result(ticket)).collect()
+    }
+
+    fn result(&mut self, ticket: Ticket) -> std::io::Result<JobResult> {
+        loop {
+            if let Some(result) = self.wait(ticket, LOOK)? {
+                return Ok(result);
+            }
+            if self.interrupted.load(Ordering::SeqCst) {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+        }
     }
 
     /// Does a job in a fresh process.
