@@ -51,10 +51,16 @@ pub fn twin(
         let seed = recipe.seed.wrapping_add(other);
         Twin { recipe: Recipe { seed, ..recipe.clone() }, differs: format!("under seed {seed}") }
     });
-    let candidates: Vec<Twin> = less_a_fault.chain(other_seeds).collect();
-    let results = pool.run_all(candidates.iter().map(|twin| Job::from(twin.recipe.clone())))?;
-    let passes = candidates.into_iter().zip(results).find(|(_, result)| result.signatures().is_disjoint(wanted));
-    Ok(passes.map(|(twin, _)| twin))
+    let mut candidates = less_a_fault.chain(other_seeds).peekable();
+    while candidates.peek().is_some() {
+        let batch: Vec<Twin> = candidates.by_ref().take(pool.count()).collect();
+        let results = pool.run_all(batch.iter().map(|twin| Job::from(twin.recipe.clone())))?;
+        let passes = batch.into_iter().zip(results).find(|(_, result)| result.signatures().is_disjoint(wanted));
+        if let Some((twin, _)) = passes {
+            return Ok(Some(twin));
+        }
+    }
+    Ok(None)
 }
 
 /// The twin that a seed file names: its failing arm without what a passing arm is without.
