@@ -124,9 +124,11 @@ fn seed_files() -> Vec<(PathBuf, SeedFile)> {
     files.filter(|(_, file)| !file.issue.is_empty()).collect()
 }
 
+/// All but the first failing arm of each, which is run for its chain.
 #[test]
 fn recorded_races_replay() {
-    for (path, file) in seed_files() {
+    for (path, mut file) in seed_files() {
+        file.fails.remove(0);
         replay(&file, "recorded_races_replay", &path.display().to_string());
     }
 }
