@@ -18,7 +18,7 @@ fn fuzz(out: &Path, more: &[&str]) -> Command {
     let of = ["fuzz", "backup-cleanup", "--release", "v1.8.0", "--defect", "10120", "--no-attribution", "--out", &out];
     let fails = "--shrink-runs 2 --set machines=1 --set volumes=1 --set backups=12 --set faults=2";
     let fails: Vec<&str> = fails.split(' ').collect();
-    command(&[&of, &fails, more].concat())
+    command(&[&of[..], &fails, more].concat())
 }
 
 fn ends(mut command: Command, status: i32) -> Output {
