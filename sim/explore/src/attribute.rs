@@ -110,7 +110,7 @@ impl Attribution {
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
             Part::Another => format!("{id}: also fails without it: a different cause"),
-            Part::Cause { with: 0, .. } => {
+            Part::Cause { without: 0, with: 0, .. } => {
                 format!("{id}: without it this run passes, perhaps by luck: no other seed fails with it either")
             }
             Part::Cause { without, with, of } => format!(
