@@ -75,6 +75,9 @@ pub struct ReplayOptions {
     /// For a file that has faded, search for a seed (or a plan) under which it shows what it is about again, and propose it as a patch
     #[arg(long)]
     pub reseed: bool,
+    /// Write a page for each file into this folder, of its first failing arm beside the twin that passes, and an index
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
     /// Runs side by side (as many as there are cores by default)
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
@@ -186,7 +189,7 @@ pub struct FuzzOptions {
     /// Only the I-th of N equal parts of the seeds
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,
-    /// Keep plans that meet new situations and vary them, beside new seeds
+    /// Keep plans that meet new situations and vary them, beside new seeds; needs --out, where the plans of failing runs are kept
     #[arg(long)]
     pub guided: bool,
     /// Begin with the plans that an earlier fuzz run kept in this folder; makes the search a guided one
@@ -244,7 +247,7 @@ pub struct ShrinkOptions {
 pub struct ReportOptions {
     /// The journal (`corral run --journal FILE`)
     pub journal: PathBuf,
-    /// What to write, by its ending: a page (.html), a trace for ui.perfetto.dev (.json), JUnit's XML (.xml)
+    /// What to write, by its ending: a page (.html), a trace for ui.perfetto.dev (.trace.json), its violations as data (.json), JUnit's XML (.xml)
     #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
     /// The journal of the passing twin, shown beside it

@@ -3,19 +3,20 @@
 //! A line that has a set-up is measured twice, with little and with much work, and the difference is divided: what is printed is the work alone.
 
 mod cluster;
+mod explore;
 mod memory;
 mod network;
 mod scenario;
 mod volume;
 
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::BenchOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::provenance::{commit, machine, toolchain};
 use crate::run::create;
 use crate::say::say;
 use crate::table::table;
@@ -93,10 +94,18 @@ const LINES: &[Line] = &[
     ("backup-cleanup", scenario::backup_cleanup),
     ("system-backup", scenario::system_backup),
     ("volume-life", scenario::volume_life),
+    ("workers", explore::jobs),
+    ("page", explore::page),
+    ("shrinking", explore::shrinking),
 ];
 
 /// Measures and prints a table.
 pub fn bench(options: &BenchOptions) -> Done {
+    let lines: Vec<&Line> = LINES.iter().filter(|(name, _)| name.contains(&options.only)).collect();
+    if lines.is_empty() {
+        let known = LINES.iter().map(|(name, _)| *name);
+        return Err(corral_world::text::unknown_name("figure", &options.only, known).into());
+    }
     let out = options.json.as_deref().map(create).transpose()?;
     let earlier = options.compare.as_deref().map(load).transpose()?;
     let scale = Scale(if options.quick { 1 } else { 10 });
@@ -108,7 +117,7 @@ pub fn bench(options: &BenchOptions) -> Done {
         figures: Vec::new(),
     };
     say(format_args!("{}; commit {}; rustc {}; {}", report.machine, report.commit, report.toolchain, report.profile));
-    for (name, measure) in LINES.iter().filter(|(name, _)| name.contains(&options.only)) {
+    for (name, measure) in lines {
         eprintln!("measuring {name} ...");
         report.figures.extend(measure(scale));
     }
@@ -172,29 +181,4 @@ pub fn resident_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages: f64 = status.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0.0);
     pages * 4096.0 / f64::from(1 << 20)
-}
-
-/// Processor and number of cores.
-pub fn machine() -> String {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model =
-        cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, name)| name));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{}, {cores} cores", model.unwrap_or("unknown processor"))
-}
-
-/// The checkout's commit, or "unknown" outside one.
-pub fn commit() -> String {
-    said_by("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into())
-}
-
-/// The compiler's version.
-pub fn toolchain() -> String {
-    let version = said_by("rustc", &["--version"]);
-    version.and_then(|line| line.split_whitespace().nth(1).map(str::to_owned)).unwrap_or_else(|| "unknown".into())
-}
-
-fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
-    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

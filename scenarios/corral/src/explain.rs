@@ -1,6 +1,6 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
-use corral_explore::{explain_seed_file, violations};
+use corral_explore::{explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
 use corral_world::SeedFile;
 
@@ -36,7 +36,7 @@ pub fn explain(options: &ExplainOptions) -> Done {
 fn explain_journal(options: &ExplainOptions) -> Done {
     let run = journal::read(&options.file)?;
     let twin = options.twin.as_deref().map(journal::read).transpose()?;
-    let Some(violation) = violations(&run).into_iter().next() else {
+    let Some(violation) = first_violation(&run, catalogue(), |_| true) else {
         say(format_args!(
             "{}: {}: no violation, there is nothing to explain",
             options.file.display(),

@@ -5,9 +5,9 @@ use corral_scenarios::catalogue;
 use corral_world::SeedFile;
 
 use crate::arguments::FindOptions;
-use crate::bench::{commit, machine};
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::workers;
+use crate::provenance::{commit, machine};
 use crate::replay::{load, name_of};
 use crate::say::say;
 use crate::table::table;

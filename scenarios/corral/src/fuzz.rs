@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use corral_explore::{Effort, Limits, Pool, Ran, Shard, ShrinkBudget, Tally, Watcher, Workers, investigate};
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Plan};
+use corral_world::{Arm, Plan, Recipe};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
@@ -66,6 +66,10 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     if options.time.is_some_and(|time| time.is_zero()) {
         return Err(Refused::new("--time 0s runs nothing; allowed is more"));
     }
+    let is_guided = options.guided || !options.corpus.is_empty();
+    if is_guided && options.out.is_none() {
+        return Err(Refused::new("a guided search needs --out DIR: the plans it makes would be lost otherwise"));
+    }
     let shard = options.shard.unwrap_or(Shard::WHOLE);
     let of_range = match shard {
         Shard::WHOLE => String::new(),
@@ -84,7 +88,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         .seeds
         .as_ref()
         .filter(|_| options.time.is_none())
-        .map(|_| seeds.clone().filter(|seed| shard.has(*seed)).count() * scenarios.len());
+        .map(|_| shard.count(&seeds).saturating_mul(scenarios.len() as u64));
     let interrupted = interrupted()?;
     let fuzz_options = corral_explore::FuzzOptions {
         scenarios,
@@ -92,12 +96,12 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         seeds,
         shard,
         time: options.time,
-        guided: options.guided || !options.corpus.is_empty(),
+        guided: is_guided,
         corpus: crate::night::corpus(&options.corpus)?,
         workers: Workers { interrupted: interrupted.clone(), ..workers(options.jobs)? },
     };
     let mut night = Night {
-        shown: Shown::new(total.map(|total| total as u64)),
+        shown: Shown::new(total),
         folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
         digests: options
             .digests
@@ -121,7 +125,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         say(format_args!("the night's pages: {}", folder.index().display()));
     }
     if let Some(path) = &options.junit {
-        crate::night::write_junit(path, &tally, told, night.folder.as_ref(), took)?;
+        crate::night::write_junit(path, &tally, told, &arm, night.folder.as_ref(), took)?;
     }
     Ok(match (tally.stuck, tally.groups.is_empty()) {
         (true, _) => Status::Stuck,
@@ -265,7 +269,8 @@ pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
     }
     text.push_str(&table(&rows));
     if let Some((scenario, seed)) = groups.first().and_then(|(_, group)| group.first.first()) {
-        text.push_str(&format!("reproduce: corral run {scenario} --seed {seed} {}\n", arm.options()));
+        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None };
+        text.push_str(&format!("reproduce: {}\n", recipe.command(None)));
     }
     text
 }

@@ -13,9 +13,9 @@ use corral_world::{Recipe, RunOptions, Verdict};
 
 use crate::apiserver::listen;
 use crate::arguments::InspectOptions;
-use crate::bench::commit;
 use crate::failure::{Done, Refused, Status};
 use crate::journal;
+use crate::provenance::commit;
 use crate::say::say;
 
 /// Times are printed in whole microseconds: all that was written in one is there when its time is asked for.

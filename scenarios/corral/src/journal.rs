@@ -8,13 +8,13 @@ use corral_core::journal::{JournalFile, file};
 use corral_explore::{Keep, Origin};
 use corral_world::{Recipe, Verdict};
 
-use crate::bench::{commit, toolchain};
 use crate::failure::Refused;
+use crate::provenance::{commit, toolchain};
 
 /// Writes the journal of a run that kept it; `plan` is the file that its plan is from, if that is not the seed's own.
 pub fn write(path: &Path, recipe: &Recipe, plan: Option<&Path>, verdict: &Verdict) -> Result<(), Refused> {
     let origin = Origin { commit: commit(), toolchain: toolchain() };
-    let header = origin.header(recipe, reproduce(recipe, plan));
+    let header = origin.header(recipe, recipe.command(plan));
     Keep { path: path.to_owned(), header }.write(verdict).map_err(Refused::new)
 }
 
@@ -22,11 +22,4 @@ pub fn write(path: &Path, recipe: &Recipe, plan: Option<&Path>, verdict: &Verdic
 pub fn read(path: &Path) -> Result<JournalFile, Refused> {
     let input = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
     file::read(BufReader::new(input)).map_err(|error| Refused::new(format!("{}: {error}", path.display())))
-}
-
-fn reproduce(recipe: &Recipe, plan: Option<&Path>) -> String {
-    let Recipe { scenario, arm, seed, .. } = recipe;
-    let plan = plan.map_or_else(String::new, |path| format!("--plan {}", path.display()));
-    let words = [format!("corral run {scenario} --seed {seed}"), arm.options(), plan];
-    words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }

@@ -7,11 +7,15 @@ mod crds;
 mod explain;
 mod failure;
 mod find;
+mod finding;
 mod fuzz;
+mod gallery;
 mod inspect;
 mod journal;
 mod list;
+mod merge;
 mod night;
+mod provenance;
 mod replay;
 mod report;
 mod reseed;
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
         Command::Explain(options) => explain::explain(&options),
         Command::Shrink(options) => shrink::shrink(&options),
         Command::Report(options) => report::report(&options),
-        Command::Merge(options) => night::merge(&options),
+        Command::Merge(options) => merge::merge(&options),
         Command::Fuzz(options) => fuzz::fuzz(&options),
         Command::Find(options) => find::find(&options),
         Command::Worker => fuzz::work(),

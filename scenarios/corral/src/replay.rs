@@ -62,6 +62,9 @@ pub fn replay(options: &ReplayOptions) -> Done {
             bad |= !robust(path, file, options.robust, jobs)?;
         }
     }
+    if let Some(out) = &options.out {
+        crate::gallery::write(out, &loaded, jobs)?;
+    }
     if options.reseed {
         for (path, file) in loaded.iter().filter(|(path, _)| faded.contains(path)) {
             crate::reseed::reseed(path, file, jobs)?;

@@ -66,7 +66,7 @@ fn search(
         let mut batch = Vec::new();
         for (seed, plan) in candidates.by_ref().take(pool.count()) {
             let plan = plan.map_or_else(|| scenario.expand(seed, &file.fails[0]), Ok)?;
-            batch.push(SeedFile { seed, ..with_plan(file, plan) });
+            batch.push(SeedFile { seed, ..file.with_plan(plan) });
         }
         // Most candidates are out with the first arm.
         let first = pool.run_all(batch.iter().map(|file| Job::from(file.recipe(&file.fails[0]))));
@@ -90,14 +90,10 @@ fn search(
     Ok(None)
 }
 
-fn with_plan(file: &SeedFile, plan: Plan) -> SeedFile {
-    SeedFile { cluster: plan.cluster, steps: plan.steps, faults: plan.faults, ..file.clone() }
-}
-
 /// Shrinks a plan that was found at large, as far as its first arm goes; the others are as right as they were, or it stays as it was.
 fn smaller(pool: &mut Pool, file: &mut SeedFile) -> Result<(), Refused> {
     let recipe = file.recipe(&file.fails[0]);
-    let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
+    let wanted = [file.expect.group()].into();
     let shrunk = corral_explore::shrink(pool, catalogue(), &recipe, &wanted, ShrinkBudget::default());
     let shrunk = shrunk.map_err(Refused::new)?.recipe;
     let seeds = (0..10).map(|other| (shrunk.seed.wrapping_add(other), shrunk.plan.clone()));

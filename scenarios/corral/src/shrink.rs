@@ -11,10 +11,10 @@ use crate::say::say;
 
 /// Shrinks the plan under the file's first failing arm, and says what it took away; status 1 if the file has faded.
 pub fn shrink(options: &ShrinkOptions) -> Done {
-    let mut file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
+    let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let mut pool = Pool::start(workers(options.jobs)?);
     let recipe = file.recipe(&file.fails[0]);
-    let wanted = [(file.expect.oracle.clone(), file.expect.signature.clone())].into();
+    let wanted = [file.expect.group()].into();
     let own = pool.run_all([Job::from(recipe.clone())]).map_err(Refused::new)?;
     if !own.iter().all(|result| result.signatures().is_superset(&wanted)) {
         let signature = &file.expect.signature;
@@ -23,9 +23,7 @@ pub fn shrink(options: &ShrinkOptions) -> Done {
     }
     let budget = ShrinkBudget { runs: options.runs, ..ShrinkBudget::default() };
     let shrunk = corral_explore::shrink(&mut pool, catalogue(), &recipe, &wanted, budget).map_err(Refused::new)?;
-    let plan = shrunk.recipe.plan.unwrap_or_default();
-    file.seed = shrunk.recipe.seed;
-    (file.cluster, file.steps, file.faults) = (plan.cluster, plan.steps, plan.faults);
+    let file = SeedFile { seed: shrunk.recipe.seed, ..file.with_plan(shrunk.recipe.plan.unwrap_or_default()) };
     for line in &shrunk.removed {
         eprintln!("gone: {line}");
     }

@@ -143,6 +143,8 @@ fn plans_with_impossible_values_are_refused() {
     expect(&["run", "backup-cleanup", "--from", "v1.7.2"], &["upgrades nothing"]);
     expect(&["fuzz", "backup-cleanup", "--seeds", "18446744073709551615"], &["is no seed"]);
     expect(&["fuzz", "backup-cleanup", "--time", "0s"], &["--time 0s"]);
+    expect(&["fuzz", "backup-cleanup", "--time", "1s", "--guided"], &["--out DIR"]);
+    expect(&["bench", "--only", "backup-cleenup"], &["backup-cleenup", "did you mean \"backup-cleanup\""]);
 }
 
 #[test]

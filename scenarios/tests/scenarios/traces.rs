@@ -22,16 +22,25 @@ mod trace;
 
 use std::sync::LazyLock;
 
+use corral_explore::in_parallel;
+
 use self::flows::Played;
 use self::known::Known;
 use self::trace::{Golden, Write};
+use crate::CORES;
 use compare::Differences;
 
 /// How many runs are compared with the one recording.
 const SEEDS: u64 = 6;
 
-static FIRST: LazyLock<Vec<Played>> = LazyLock::new(|| (1..=SEEDS).map(flows::first).collect());
-static SYSTEM_BACKUP: LazyLock<Vec<Played>> = LazyLock::new(|| (1..=SEEDS).map(flows::system_backup).collect());
+static FIRST: LazyLock<Vec<Played>> = LazyLock::new(|| played(flows::first));
+static SYSTEM_BACKUP: LazyLock<Vec<Played>> = LazyLock::new(|| played(flows::system_backup));
+
+/// The other tests wait for these.
+fn played(flow: fn(u64) -> Played) -> Vec<Played> {
+    let seeds: Vec<u64> = (1..=SEEDS).collect();
+    in_parallel(&seeds, CORES, |seed| flow(*seed))
+}
 
 /// Who is compared.
 const ACTORS: [&str; 3] = ["longhorn-manager", "garbage-collector", "client"];

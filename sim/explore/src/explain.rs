@@ -16,6 +16,7 @@ use corral_world::{Catalogue, Recipe, RunOptions, SeedFile, Violation};
 
 pub use divergence::parting;
 
+use crate::investigate::Origin;
 use crate::twin::twin_of_seed_file;
 use history::{History, Object};
 use objects::Role;
@@ -53,6 +54,20 @@ pub fn violations(journal: &JournalFile) -> Vec<Violation> {
         _ => None,
     };
     journal.records.iter().filter_map(violation).collect()
+}
+
+/// The violation of a run that is worth explaining: the first of those that are wanted, unless it says less than another.
+pub fn first_violation(
+    journal: &JournalFile,
+    catalogue: &dyn Catalogue,
+    is_wanted: impl Fn(&Violation) -> bool,
+) -> Option<Violation> {
+    let recipe = serde_json::from_value::<Recipe>(journal.header.run.clone()).ok();
+    let scenario = recipe.and_then(|recipe| catalogue.scenario(&recipe.scenario).ok());
+    let oracles = scenario.map_or_else(Vec::new, |scenario| scenario.oracles());
+    let is_symptom =
+        |found: &Violation| oracles.iter().any(|oracle| oracle.name() == found.oracle && oracle.sees_symptoms());
+    violations(journal).into_iter().filter(is_wanted).min_by_key(is_symptom)
 }
 
 /// The chain of events behind a violation, after the place where the run parts from its twin (which is told with in what it differs), in at most
@@ -109,16 +124,8 @@ fn journal_of(recipe: &Recipe, catalogue: &dyn Catalogue) -> Result<JournalFile,
     let scenario = catalogue.scenario(&recipe.scenario)?;
     let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN), ..RunOptions::default() };
     let verdict = corral_world::run(scenario, &recipe.arm, recipe.seed, recipe.plan.clone(), options)?;
-    let header = Header {
-        version: Header::VERSION,
-        title: recipe.title(),
-        reproduce: String::new(),
-        commit: String::new(),
-        toolchain: String::new(),
-        digest: verdict.digest,
-        ended_at: verdict.simulated,
-        run: serde_json::Value::Null,
-    };
+    let header = Origin::default().header(recipe, String::new());
+    let header = Header { digest: verdict.digest, ended_at: verdict.simulated, ..header };
     Ok(JournalFile::of(header, &verdict.journal.expect("it was asked for"), verdict.logs))
 }
 

@@ -41,6 +41,35 @@ pub struct Search {
     pub found: bool,
 }
 
+/// A search one of whose runs is being done.
+struct UnderWay<'a> {
+    search: Search,
+    recipe: Recipe,
+    guidance: Option<Guidance<'a>>,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Its next run.
+    fn start(
+        pool: &mut Pool,
+        (file, arm): (&SeedFile, &Arm),
+        search: Search,
+        mut guidance: Option<Guidance<'a>>,
+    ) -> (Ticket, UnderWay<'a>) {
+        let seed = search.start + search.seeds;
+        let plan = guidance.as_mut().and_then(|guidance| guidance.guide.plan(&file.scenario, seed));
+        let recipe = Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan };
+        let job = Job { recipe: recipe.clone(), situations: guidance.is_some(), keep: None };
+        (pool.submit(job), UnderWay { search, recipe, guidance })
+    }
+}
+
+/// What a guided search knows by now: the plans it keeps, and the situations that it has met.
+struct Guidance<'a> {
+    guide: Guide<'a>,
+    met: BTreeSet<u64>,
+}
+
 /// Searches for what each seed file is about, in its scenario and its first failing arm and with none of its plan. The searches come in the order
 /// of the files and their starting points; the numbers of seeds are the same for any number of workers. `progress` is called after each search.
 ///
@@ -58,36 +87,27 @@ pub fn find(
     let begin = |target, nth: u64| Search { target, start: nth * APART, seeds: 0, cpu: Duration::ZERO, found: false };
     let mut waiting: VecDeque<Search> =
         (0..targets.len()).flat_map(|target| (0..options.starts).map(move |nth| begin(target, nth))).collect();
-    let job_of = |search: &Search, guide: &mut Option<Guide<'_>>| {
-        let (file, arm) = targets[search.target];
-        let seed = search.start + search.seeds;
-        let plan = guide.as_mut().and_then(|guide| guide.plan(&file.scenario, seed));
-        let recipe = Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan };
-        Job { recipe, situations: options.guided, keep: None }
-    };
-    // What a search knows by now, if it is guided: the situations met, and the plans kept.
-    let mut under_way: BTreeMap<Ticket, (Search, Recipe, BTreeSet<u64>, Option<Guide<'_>>)> = BTreeMap::new();
+    let mut under_way: BTreeMap<Ticket, UnderWay<'_>> = BTreeMap::new();
     let mut done: Vec<Search> = Vec::new();
     loop {
         while under_way.len() < pool.count()
             && let Some(search) = waiting.pop_front()
         {
             let arm = targets[search.target].1;
-            let mut guide = options.guided.then(|| Guide::new(catalogue, arm, search.start));
-            let job = job_of(&search, &mut guide);
-            let recipe = job.recipe.clone();
-            under_way.insert(pool.submit(job), (search, recipe, BTreeSet::new(), guide));
+            let guide = options.guided.then(|| Guide::new(catalogue, arm, search.start));
+            let guidance = guide.map(|guide| Guidance { guide, met: BTreeSet::new() });
+            under_way.extend([UnderWay::start(&mut pool, targets[search.target], search, guidance)]);
         }
         if under_way.is_empty() {
             done.sort_by_key(|search| (search.target, search.start));
             return Ok(done);
         }
         let Some((ticket, result)) = pool.next(Duration::from_secs(1))? else { continue };
-        let Some((mut search, recipe, mut met, mut guide)) = under_way.remove(&ticket) else { continue };
-        if let Some(guide) = &mut guide {
-            let ran = Ran::new(recipe, &result, &met);
-            guide.learn(&ran);
-            met.extend(ran.new_situations);
+        let Some(UnderWay { mut search, recipe, mut guidance }) = under_way.remove(&ticket) else { continue };
+        if let Some(guidance) = &mut guidance {
+            let ran = Ran::new(recipe, &result, &guidance.met);
+            guidance.guide.learn(&ran);
+            guidance.met.extend(ran.new_situations);
         }
         search.seeds += 1;
         search.cpu += result.cpu();
@@ -96,9 +116,7 @@ pub fn find(
             progress(&search);
             done.push(search);
         } else {
-            let job = job_of(&search, &mut guide);
-            let recipe = job.recipe.clone();
-            under_way.insert(pool.submit(job), (search, recipe, met, guide));
+            under_way.extend([UnderWay::start(&mut pool, targets[search.target], search, guidance)]);
         }
     }
 }

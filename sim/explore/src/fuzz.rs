@@ -50,6 +50,13 @@ impl Shard {
     pub fn has(self, seed: u64) -> bool {
         seed % self.of == self.index - 1
     }
+
+    /// How many of these seeds belong to it.
+    pub fn count(self, seeds: &Range<u64>) -> u64 {
+        // Seeds of this shard below a bound.
+        let below = |bound: u64| bound / self.of + u64::from(bound % self.of >= self.index);
+        below(seeds.end).saturating_sub(below(seeds.start))
+    }
 }
 
 impl std::str::FromStr for Shard {
@@ -156,7 +163,14 @@ mod tests {
             for seed in 0..40 {
                 assert_eq!((1..=of).filter(|index| Shard { index: *index, of }.has(seed)).count(), 1);
             }
+            for index in 1..=of {
+                let shard = Shard { index, of };
+                for range in [0..0, 0..1, 3..17, 5..40] {
+                    assert_eq!(shard.count(&range), range.filter(|seed| shard.has(*seed)).count() as u64);
+                }
+            }
         }
+        assert!(Shard { index: 1, of: 2 }.count(&(0..u64::MAX)) > 1 << 62, "counted, not walked");
         assert_eq!("2/8".parse(), Ok(Shard { index: 2, of: 8 }));
         for bad in ["0/2", "3/2", "1", "1/0", "a/b", "-1/2"] {
             assert!(bad.parse::<Shard>().unwrap_err().contains("allowed is I/N"), "{bad}");

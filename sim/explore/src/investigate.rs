@@ -9,7 +9,7 @@ use corral_core::journal::{Header, JournalFile, file};
 use corral_world::{Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
-use crate::explain::{USUAL_LINES, explain, violations};
+use crate::explain::{USUAL_LINES, explain, first_violation};
 use crate::job::{Job, JobResult, Keep, Signature};
 use crate::pool::Pool;
 use crate::shrink::{ShrinkBudget, shrink};
@@ -17,7 +17,7 @@ use crate::tally::Ran;
 use crate::twin::{Twin, twin};
 
 /// Who made a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Commit of Corral.
     pub commit: String,
@@ -99,18 +99,7 @@ pub fn investigate(
     effort: Effort,
 ) -> io::Result<Finding> {
     let recipe = with_plan(catalogue, &ran.recipe);
-    let mut finding = Finding {
-        recipe: recipe.clone(),
-        signatures: ran.signatures.clone(),
-        violation: None,
-        removed: Vec::new(),
-        attributions: Vec::new(),
-        twin: None,
-        divergence: Vec::new(),
-        chain: Vec::new(),
-        journals: None,
-        remarks: Vec::new(),
-    };
+    let mut finding = Finding::new(recipe.clone(), ran.signatures.clone());
     if ran.digest.is_empty() {
         finding.remarks.push("it did not come to an end, and was not run again".to_owned());
         return Ok(finding);
@@ -129,22 +118,38 @@ pub fn investigate(
         finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
     }
     let twin = twin(pool, &finding.recipe, &ran.signatures, &finding.attributions)?;
-    let scenario = catalogue.scenario(&ran.recipe.scenario).map_err(io::Error::other)?;
-    let symptoms: Vec<&str> =
-        scenario.oracles().iter().filter(|oracle| oracle.sees_symptoms()).map(|oracle| oracle.name()).collect();
-    finding.tell(pool, twin.as_ref(), origin, files, &symptoms)?;
+    finding.tell(pool, catalogue, twin.as_ref(), origin, files)?;
     Ok(finding)
 }
 
 impl Finding {
-    /// Runs it and its twin for their journals, and explains it.
-    fn tell(
+    /// A failure of which no more is known than its run.
+    pub fn new(recipe: Recipe, signatures: BTreeSet<Signature>) -> Finding {
+        Finding {
+            recipe,
+            signatures,
+            violation: None,
+            removed: Vec::new(),
+            attributions: Vec::new(),
+            twin: None,
+            divergence: Vec::new(),
+            chain: Vec::new(),
+            journals: None,
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Runs it and its twin in fresh processes for their journals, and explains it; without a violation, if the run does not show it.
+    ///
+    /// # Errors
+    /// A worker cannot be started, or a journal not be written.
+    pub fn tell(
         &mut self,
         pool: &Pool,
+        catalogue: &dyn Catalogue,
         twin: Option<&Twin>,
         origin: &Origin,
         files: &Files,
-        symptoms: &[&str],
     ) -> io::Result<()> {
         let Some(journal) = self.journal(pool, &self.recipe.clone(), origin, &files.seed, &files.journal)? else {
             return Ok(());
@@ -154,12 +159,8 @@ impl Finding {
             None => None,
         };
         self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
-        let is_known = |found: &Violation| self.signatures.contains(&(found.oracle.clone(), found.signature.clone()));
-        // The first, unless it says less than another.
-        let known = violations(&journal).into_iter().filter(is_known);
-        let Some(violation) = known.min_by_key(|found| symptoms.contains(&found.oracle.as_str())) else {
-            return Ok(());
-        };
+        let is_known = |found: &Violation| self.signatures.contains(&found.group());
+        let Some(violation) = first_violation(&journal, catalogue, is_known) else { return Ok(()) };
         let beside = passing.as_ref().zip(self.twin.as_deref());
         match explain(&journal, &violation, beside, &[], USUAL_LINES) {
             Ok(explained) => (self.divergence, self.chain) = (explained.divergence, explained.chain),
@@ -179,9 +180,7 @@ impl Finding {
         seed_file: &Path,
         path: &Path,
     ) -> io::Result<Option<JournalFile>> {
-        let Recipe { scenario, seed, arm, .. } = recipe;
-        let reproduce = format!("corral run {scenario} --seed {seed} {} --plan {}", arm.options(), seed_file.display());
-        let header = origin.header(recipe, reproduce);
+        let header = origin.header(recipe, recipe.command(Some(seed_file)));
         let keep = Some(Keep { path: path.to_owned(), header });
         let JobResult { unwritten, .. } = pool.run_alone(&Job { recipe: recipe.clone(), situations: false, keep })?;
         if let Some(why) = unwritten {

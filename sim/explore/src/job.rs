@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corral_core::journal::{Header, file};
-use corral_world::{Catalogue, OWN_FAULT, Recipe, RunOptions, Verdict, run};
+use corral_world::{Catalogue, OWN_FAULT, Recipe, RunOptions, Verdict, Violation, run};
 use serde::{Deserialize, Serialize};
 
 /// A run to be done.
@@ -71,9 +71,7 @@ impl JobResult {
     pub fn signatures(&self) -> BTreeSet<Signature> {
         let own = |signature: &str| [(OWN_FAULT.to_owned(), signature.to_owned())].into();
         match &self.outcome {
-            Outcome::Judged(verdict) => {
-                verdict.violations.iter().map(|found| (found.oracle.clone(), found.signature.clone())).collect()
-            }
+            Outcome::Judged(verdict) => verdict.violations.iter().map(Violation::group).collect(),
             Outcome::Stuck => own("the run does not end: the watchdog stopped it"),
             Outcome::Died(words) => own(&format!("the worker died: {}", corral_world::text::normalised(words))),
         }

@@ -17,7 +17,7 @@ mod twin;
 mod watchdog;
 
 pub use attribute::{Attribution, Part, attribute};
-pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, parting, violations};
+pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, first_violation, parting, violations};
 pub use find::{FindOptions, Search, find};
 pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};
 pub use investigate::{Effort, Files, Finding, Origin, investigate, with_plan};
@@ -26,5 +26,5 @@ pub use parallel::in_parallel;
 pub use pool::{Limits, Pool, Ticket, Workers};
 pub use shrink::{ShrinkBudget, Shrunk, shrink};
 pub use tally::{Group, Ran, Tally};
-pub use twin::{Twin, twin};
+pub use twin::{Twin, twin, twin_of_seed_file};
 pub use watchdog::{Watchdog, watchdog};

@@ -22,6 +22,13 @@ pub struct Violation {
     pub at: Nanos,
 }
 
+impl Violation {
+    /// Oracle and signature: what equal failures have in common.
+    pub fn group(&self) -> (String, String) {
+        (self.oracle.clone(), self.signature.clone())
+    }
+}
+
 /// Watches a run and judges it.
 pub trait Oracle: Send + Sync {
     /// The damage, in kebab-case.

@@ -1,5 +1,7 @@
 //! A recipe: all that it takes to run something again.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use crate::arm::Arm;
@@ -25,5 +27,13 @@ impl Recipe {
     pub fn title(&self) -> String {
         let Recipe { scenario, seed, arm, .. } = self;
         format!("{scenario}, seed {seed}, {arm}")
+    }
+
+    /// The command line that does it; `plan` is the file that its plan stands in, if that is not the seed's own.
+    pub fn command(&self, plan: Option<&Path>) -> String {
+        let Recipe { scenario, seed, arm, .. } = self;
+        let plan = plan.map_or_else(String::new, |path| format!("--plan {}", path.display()));
+        let words = [format!("corral run {scenario} --seed {seed}"), arm.options(), plan];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }

@@ -61,6 +61,13 @@ pub struct Expectation {
     pub along: Vec<String>,
 }
 
+impl Expectation {
+    /// Oracle and signature, as [`Violation::group`] has them.
+    pub fn group(&self) -> (String, String) {
+        (self.oracle.clone(), self.signature.clone())
+    }
+}
+
 /// Where a seed was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,7 +148,7 @@ impl SeedFile {
 
     /// Whether this is the violation that it is about.
     pub fn expects(&self, found: &Violation) -> bool {
-        found.oracle == self.expect.oracle && found.signature == self.expect.signature
+        (&found.oracle, &found.signature) == (&self.expect.oracle, &self.expect.signature)
     }
 
     /// Whether this is the same damage as the violation that it is about, seen in another way.
@@ -157,6 +164,12 @@ impl SeedFile {
     /// The plan it stores.
     pub fn plan(&self) -> Plan {
         Plan { cluster: self.cluster.clone(), steps: self.steps.clone(), faults: self.faults.clone() }
+    }
+
+    /// The same with another plan.
+    #[must_use]
+    pub fn with_plan(&self, plan: Plan) -> SeedFile {
+        SeedFile { cluster: plan.cluster, steps: plan.steps, faults: plan.faults, ..self.clone() }
     }
 
     /// As it would stand on disk.

@@ -6,7 +6,7 @@
 use corral_core::Nanos;
 use corral_core::journal::{Event, JournalFile, Record};
 
-use super::history::History;
+use super::history::{History, workload};
 use super::words;
 
 /// Events told of each side: the first that the other has not.
@@ -53,12 +53,6 @@ fn place(failing: &JournalFile, passing: &JournalFile) -> Option<Place> {
             }
         }
     }
-}
-
-/// Where the workload begins.
-fn workload(file: &JournalFile) -> usize {
-    let is_workload = |record: &Record<'_>| matches!(&record.event, Event::Phase { name } if name == "workload");
-    file.records.iter().position(is_workload).unwrap_or(0)
 }
 
 /// What is done since the workload began, without when and in which version. Programs and connections come and go with everything else; heartbeats

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::Nanos;
-use corral_core::journal::{Event, JournalFile, Read};
+use corral_core::journal::{Event, JournalFile, Read, Record};
 
 use super::lines;
 
@@ -58,12 +58,16 @@ pub(super) fn full_name(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
+/// Where the workload begins: an index into the records.
+pub(super) fn workload(journal: &JournalFile) -> usize {
+    let is_workload = |record: &Record<'_>| matches!(&record.event, Event::Phase { name } if name == "workload");
+    journal.records.iter().position(is_workload).unwrap_or(0)
+}
+
 impl History {
     pub fn of(journal: &JournalFile) -> History {
         let mut history = History::default();
-        let is_workload = |event: &Event<'_>| matches!(event, Event::Phase { name } if name == "workload");
-        let began = journal.records.iter().find(|record| is_workload(&record.event));
-        let workload_at = began.map_or(Nanos::ZERO, |record| record.at);
+        let workload_at = journal.records.get(workload(journal)).map_or(Nanos::ZERO, |record| record.at);
         history.workload_at = workload_at;
         for record in journal.records.iter() {
             match &record.event {

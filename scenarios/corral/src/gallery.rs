@@ -1,0 +1,68 @@
+//! `corral replay --out DIR`: a page for each seed file, of its first failing arm beside the twin that passes, and an index.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use corral_core::journal::JournalFile;
+use corral_explore::{Finding, Origin, Pool, Tally, in_parallel, twin_of_seed_file};
+use corral_scenarios::catalogue;
+use corral_world::SeedFile;
+
+use crate::bench::timed;
+use crate::failure::Refused;
+use crate::finding;
+use crate::fuzz::workers;
+use crate::night::{self, Told};
+use crate::replay::name_of;
+use crate::say::say;
+
+/// Writes the pages of all that still show what they are about; the rest is not told.
+pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<(), Refused> {
+    std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
+    let (took, told) = timed(|| in_parallel(loaded, jobs, |(path, file)| tell(out, path, file)));
+    let scenarios: BTreeSet<&String> = loaded.iter().map(|(_, file)| &file.scenario).collect();
+    let told_of = Told {
+        arm: "of each file, the first that fails".to_owned(),
+        scenarios: scenarios.into_iter().cloned().collect(),
+        ..Told::here()
+    };
+    let mut night = night::night(&Tally::default(), &told_of, &[], took);
+    for shown in told.into_iter().filter_map(Result::transpose) {
+        let (finding, journal) = shown?;
+        night.runs += 1;
+        night.failed += 1;
+        night.events += journal.records.len() as u64;
+        night.simulated_seconds += journal.header.ended_at.as_duration().as_secs_f64();
+        night.findings.push(finding);
+    }
+    night.title = format!("{} recorded failures, replayed", night.runs);
+    night::write_summary(out, &night).map_err(Refused::new)?;
+    say(format_args!("their pages: {}", out.join(night::INDEX).display()));
+    Ok(())
+}
+
+/// Runs a seed file's first failing arm, and its twin, for their journals, and writes its page.
+fn tell(out: &Path, path: &Path, file: &SeedFile) -> Result<Option<(corral_reports::Finding, JournalFile)>, Refused> {
+    let recipe = file.recipe(&file.fails[0]);
+    let name = name_of(path);
+    let copy = out.join(format!("{name}.toml"));
+    std::fs::copy(path, &copy).map_err(|error| Refused::path(&copy, "cannot be written", error))?;
+    let files = corral_explore::Files {
+        seed: path.to_owned(),
+        journal: out.join(format!("{name}.jsonl")),
+        twin: out.join(format!("{name}-twin.jsonl")),
+    };
+    let Told { commit, toolchain, .. } = Told::here();
+    let mut finding = Finding::new(recipe.clone(), [file.expect.group()].into());
+    let twin = twin_of_seed_file(file, catalogue());
+    let pool = Pool::start(workers(Some(1))?);
+    let origin = Origin { commit, toolchain };
+    finding.tell(&pool, catalogue(), twin.as_ref(), &origin, &files).map_err(Refused::new)?;
+    night::write_page(out, &name, &finding).map_err(Refused::new)?;
+    let reproduce = vec![format!("corral replay {}", path.display()), recipe.command(Some(path))];
+    let told = finding::told(&recipe, &finding, &name, reproduce);
+    let passes = file.passes.iter().map(|arm| format!("{arm}: passes")).collect();
+    let story = format!("{}. {}", file.title, told.story);
+    let told = corral_reports::Finding { story, attribution: passes, ..told };
+    Ok(finding.journals.map(|(journal, _)| (told, journal)))
+}
