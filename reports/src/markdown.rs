@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use corral_core::Nanos;
 
+use crate::html::count;
 use crate::{Finding, Night};
 
 /// Lines of a chain that an issue needs at the most.
@@ -38,9 +39,10 @@ fn of_finding(text: &mut String, finding: &Finding) {
     line(
         text,
         format_args!(
-            "{} First met in {scenario}, seed {seed}, {}, at {at}; {runs} runs.\n",
+            "{} First met in {scenario}, seed {seed}, {}, at {at}; {}.\n",
             inline(&finding.story),
-            inline(&finding.arm)
+            inline(&finding.arm),
+            count(*runs as usize, "run")
         ),
     );
     fenced(text, "sh", &finding.reproduce);

@@ -138,10 +138,11 @@ fn story(finding: &Finding) -> String {
             text.push_str(&format!(" It needs the recorded defect {}.", told.collect::<Vec<_>>().join(" or ")));
         }
     }
-    // The first thing that the failing run alone does.
+    // The first thing that the failing run alone does; of a twin under another seed that says nothing.
+    let is_exact = finding.divergence.first().is_some_and(|line| line.starts_with("parts from"));
     let first =
         finding.divergence.iter().find_map(|line| line.split_once("  fails: ").map(|(at, what)| (at.trim(), what)));
-    if let Some((at, what)) = first.filter(|(at, _)| !at.is_empty()) {
+    if let Some((at, what)) = first.filter(|(at, _)| is_exact && !at.is_empty()) {
         text.push_str(&format!(" The twin that passes goes another way from {at} on, when this one does: {what}."));
     }
     text

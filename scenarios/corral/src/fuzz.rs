@@ -112,6 +112,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         effort: Effort {
             shrinking: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
             attributes: !options.no_attribution,
+            time: options.time.unwrap_or(Duration::MAX),
         },
     };
     let mut tally = Tally::default();
@@ -170,7 +171,8 @@ impl Watcher for Night {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         self.shown.say(&format!("{} fails; it is being looked into", ran.recipe.title()));
         let files = folder.begin(ran)?;
-        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, self.effort)?;
+        let effort = Effort { time: self.effort.time.saturating_sub(self.shown.elapsed()), ..self.effort };
+        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, effort)?;
         folder.found(ran, &finding, tally, self.shown.elapsed())
     }
 

@@ -107,6 +107,26 @@ fn an_interrupted_night_ends_with_its_pages() {
 }
 
 #[test]
+fn a_replay_leaves_a_page_for_each_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("pages").display().to_string();
+    let name = "10057-system-restore-without-data";
+    let seed_file = format!("seeds/{name}.toml");
+    // Twice: what is there is written anew.
+    for _ in 0..2 {
+        ends(command(&["replay", &seed_file, "--out", &out]), 0);
+    }
+    let told = summary(Path::new(&out));
+    let finding = &told["findings"][0];
+    assert_eq!(finding["reproduce"][0], format!("corral replay {seed_file}"));
+    assert!(finding["attribution"].as_array().is_some_and(|arms| !arms.is_empty()), "{finding:#}");
+    assert!(finding["divergence"].as_array().is_some_and(|lines| !lines.is_empty()), "{finding:#}");
+    for file in ["index.html", &format!("{name}.html"), &format!("{name}.toml"), &format!("{name}-twin.jsonl")] {
+        assert!(Path::new(&out).join(file).is_file(), "{file}");
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_refused_before_anything_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{Header, JournalFile, file};
@@ -48,6 +49,8 @@ pub struct Effort {
     pub shrinking: ShrinkBudget,
     /// Whether to try which recorded defects the failure needs.
     pub attributes: bool,
+    /// Real time after which nothing more is tried with it; its journals and its page are written all the same.
+    pub time: Duration,
 }
 
 /// Where the findings of one failure go.
@@ -108,13 +111,18 @@ pub fn investigate(
     if alone.verdict().is_none_or(|verdict| verdict.digest != ran.digest) {
         finding.remarks.push("not deterministic: run again alone it is another run".to_owned());
     }
-    let shrunk = shrink(pool, catalogue, &recipe, &ran.signatures, effort.shrinking)?;
+    #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
+    let began = std::time::Instant::now();
+    let shrinking = ShrinkBudget { time: effort.shrinking.time.min(effort.time), ..effort.shrinking };
+    let shrunk = shrink(pool, catalogue, &recipe, &ran.signatures, shrinking)?;
     finding.recipe = shrunk.recipe;
     finding.removed = shrunk.removed;
     if !shrunk.is_done {
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
-    if effort.attributes {
+    if effort.attributes && began.elapsed() >= effort.time {
+        finding.remarks.push("the time was over: which recorded defect it needs was not tried".to_owned());
+    } else if effort.attributes {
         finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
     }
     let twin = twin(pool, &finding.recipe, &ran.signatures, &finding.attributions)?;
