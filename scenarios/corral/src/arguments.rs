@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use corral_core::Fork;
 use corral_explore::{Shard, ShrinkBudget};
 use corral_world::Arm;
 
@@ -155,6 +156,9 @@ pub struct RunOptions {
     /// Take the plan from this file, or from this seed file, instead of expanding the seed
     #[arg(long, value_name = "FILE")]
     pub plan: Option<PathBuf>,
+    /// From this time on, be another run: all draws are others, which N decides; up to then it is the same
+    #[arg(long, value_name = "TIME/N", value_parser = corral_world::text::parse_fork)]
+    pub fork: Option<Fork>,
     /// Print the plan and run nothing
     #[arg(long)]
     pub print_plan: bool,

@@ -65,7 +65,7 @@ pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>)
 pub fn plain(tally: &Tally, arm: &Arm) -> Vec<corral_reports::Finding> {
     let of = |(signature, group): (&Signature, &Group)| {
         let (scenario, seed) = group.first.first()?;
-        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None };
+        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None, fork: None };
         Some(corral_reports::Finding { reproduce: vec![recipe.command(None)], ..bare(signature, &recipe) })
     };
     tally.groups.iter().filter_map(of).collect()
@@ -135,8 +135,12 @@ fn story(finding: &Finding) -> String {
                 Some(cause) => format!("{id} ({cause})"),
                 None => (*id).to_owned(),
             });
-            text.push_str(&format!(" It needs the recorded defect {}.", told.collect::<Vec<_>>().join(" or ")));
+            let defects = if causes.len() > 1 { "all of these recorded defects:" } else { "the recorded defect" };
+            text.push_str(&format!(" It needs {defects} {}.", told.collect::<Vec<_>>().join("; ")));
         }
+    }
+    if let Some(decided) = &finding.decided {
+        text.push_str(&format!(" It was {}.", decided.told()));
     }
     // The first thing that the failing run alone does; of a twin under another seed that says nothing.
     let is_exact = finding.divergence.first().is_some_and(|line| line.starts_with("parts from"));

@@ -271,7 +271,7 @@ pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
     }
     text.push_str(&table(&rows));
     if let Some((scenario, seed)) = groups.first().and_then(|(_, group)| group.first.first()) {
-        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None };
+        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None, fork: None };
         text.push_str(&format!("reproduce: {}\n", recipe.command(None)));
     }
     text

@@ -57,7 +57,7 @@ fn tell(out: &Path, path: &Path, file: &SeedFile) -> Result<Option<(corral_repor
     let twin = twin_of_seed_file(file, catalogue());
     let pool = Pool::start(workers(Some(1))?);
     let origin = Origin { commit, toolchain };
-    finding.tell(&pool, catalogue(), twin.as_ref(), &origin, &files).map_err(Refused::new)?;
+    finding.replay(&pool, catalogue(), twin.as_ref(), &origin, &files).map_err(Refused::new)?;
     night::write_page(out, &name, &finding).map_err(Refused::new)?;
     let reproduce = vec![format!("corral replay {}", path.display()), recipe.command(Some(path))];
     let told = finding::told(&recipe, &finding, &name, reproduce);

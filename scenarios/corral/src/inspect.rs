@@ -68,11 +68,11 @@ fn default_instant(verdict: &Verdict) -> Nanos {
 fn run_again(path: &Path, header: &Header) -> Result<Verdict, Refused> {
     let not_ours = |error: String| Refused::path(path, "line 1: its run cannot be done again", error);
     let recipe = serde_json::from_value(header.run.clone()).map_err(|error| not_ours(error.to_string()))?;
-    let Recipe { scenario, arm, seed, plan } = recipe;
+    let Recipe { scenario, arm, seed, plan, fork } = recipe;
     let scenario = catalogue().scenario(&scenario).map_err(not_ours)?;
     let checked = catalogue().check(scenario.as_ref(), &arm, &plan.clone().unwrap_or_default());
     checked.map_err(not_ours)?;
-    let options = RunOptions { keep_objects: true, ..RunOptions::default() };
+    let options = RunOptions { keep_objects: true, fork, ..RunOptions::default() };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     corral_world::run(scenario, &arm, seed, plan, options).map_err(not_ours)
 }

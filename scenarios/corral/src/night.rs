@@ -230,7 +230,7 @@ pub fn write_junit(
 
 /// One run as a night.
 pub fn of_run(run: &JournalFile) -> Night {
-    let unknown = || Recipe { scenario: String::new(), arm: Arm::default(), seed: 0, plan: None };
+    let unknown = || Recipe { scenario: String::new(), arm: Arm::default(), seed: 0, plan: None, fork: None };
     let recipe = serde_json::from_value::<Recipe>(run.header.run.clone()).unwrap_or_else(|_| unknown());
     let told = Told {
         scenarios: vec![recipe.scenario.clone()],

@@ -34,7 +34,7 @@ pub fn run(options: &RunOptions) -> Done {
     options.journal.as_deref().map(create).transpose()?;
     let keeps = options.journal.is_some();
     let logs = options.logs.map(Into::into).or_else(|| keeps.then_some(tracing::Level::WARN));
-    let run_options = corral_world::RunOptions { keep_journal: keeps, logs, ..Default::default() };
+    let run_options = corral_world::RunOptions { keep_journal: keeps, logs, fork: options.fork, ..Default::default() };
     let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
@@ -42,7 +42,8 @@ pub fn run(options: &RunOptions) -> Done {
     }
     say(summary(&options.scenario, seed, &arm, &verdict));
     if let Some(path) = &options.journal {
-        let recipe = Recipe { scenario: options.scenario.clone(), arm: arm.clone(), seed, plan: Some(plan.clone()) };
+        let (scenario, plan, fork) = (options.scenario.clone(), Some(plan.clone()), options.fork);
+        let recipe = Recipe { scenario, arm: arm.clone(), seed, plan, fork };
         crate::journal::write(path, &recipe, options.plan.as_deref(), &verdict)?;
     }
     if options.twice {

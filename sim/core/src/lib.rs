@@ -4,6 +4,7 @@
 //! thread; inside it [`world`] finds it. The journal's types and the random streams exist without the simulator too, because what runs
 //! in both worlds uses them.
 
+mod fork;
 pub mod journal;
 pub mod latency;
 pub mod nanos;
@@ -24,6 +25,7 @@ mod timer;
 #[cfg(madsim)]
 mod world;
 
+pub use fork::Fork;
 pub use latency::Latency;
 pub use nanos::Nanos;
 

@@ -3,6 +3,7 @@
 //! Each subsystem and each process draws from streams of its own, so that a new draw in one place changes no other. The schedule's own
 //! generator is madsim's and is used for nothing else. Probabilities are integer ratios, so that no rounding decides a run.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -12,10 +13,22 @@ use sha2::{Digest, Sha256};
 
 use crate::nanos::nanos_of;
 
+thread_local! {
+    /// Which of the run's futures this thread is in; see [`crate::Fork`]. 0 is the run itself.
+    static BRANCH: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Makes all streams of this thread draw what they would not have drawn.
+#[cfg(madsim)]
+pub(crate) fn set_branch(branch: u64) {
+    BRANCH.set(branch);
+}
+
 /// One stream of random numbers: ChaCha8, keyed by SHA-256 of seed and name.
 #[derive(Clone, Debug)]
 pub struct Stream {
     generator: ChaCha8Rng,
+    branch: u64,
 }
 
 impl Stream {
@@ -24,12 +37,22 @@ impl Stream {
         let mut hash = Sha256::new();
         hash.update(seed.to_le_bytes());
         hash.update(name.as_bytes());
-        Stream { generator: ChaCha8Rng::from_seed(hash.finalize().into()) }
+        Stream { generator: ChaCha8Rng::from_seed(hash.finalize().into()), branch: 0 }
+    }
+
+    fn generator(&mut self) -> &mut ChaCha8Rng {
+        let branch = BRANCH.get();
+        if self.branch != branch {
+            // The key's other sequences are as far from this one as those of another key.
+            self.generator.set_stream(branch);
+            self.branch = branch;
+        }
+        &mut self.generator
     }
 
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.generator.next_u64()
+        self.generator().next_u64()
     }
 
     /// Uniform in `0..bound`.
@@ -85,13 +108,13 @@ impl Stream {
 impl TryRng for Stream {
     type Error = Infallible;
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.generator.next_u32())
+        Ok(self.generator().next_u32())
     }
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.generator.next_u64())
+        Ok(self.generator().next_u64())
     }
     fn try_fill_bytes(&mut self, target: &mut [u8]) -> Result<(), Infallible> {
-        self.generator.fill_bytes(target);
+        self.generator().fill_bytes(target);
         Ok(())
     }
 }

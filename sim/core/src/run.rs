@@ -15,6 +15,7 @@ use madsim::runtime::{Handle, Runtime};
 use madsim::task::NodeId;
 use madsim::time::TimeHandle;
 
+use crate::fork::Fork;
 use crate::journal::LogEntry;
 use crate::journal::{End, Event, Kept};
 use crate::logs::Logs;
@@ -37,17 +38,25 @@ pub struct Options {
     pub keep_journal: bool,
     /// Collect the models' logs at this level and above.
     pub logs: Option<tracing::Level>,
+    /// From a time on, be another run.
+    pub fork: Option<Fork>,
 }
 
 impl Options {
     /// This seed; no journal kept, no logs.
     pub fn new(seed: u64) -> Options {
-        Options { seed, keep_journal: false, logs: None }
+        Options { seed, keep_journal: false, logs: None, fork: None }
     }
 
     /// With the full journal.
     pub fn keep_journal(mut self) -> Options {
         self.keep_journal = true;
+        self
+    }
+
+    /// The same up to a time, and from there on another.
+    pub fn fork(mut self, fork: Fork) -> Options {
+        self.fork = Some(fork);
         self
     }
 
@@ -184,6 +193,9 @@ where
     let runtime = Runtime::with_seed_and_config(options.seed, madsim::Config::default());
     runtime.add_simulator::<Plugin>();
     let world = world();
+    if let Some(fork) = options.fork {
+        fork.take(&world);
+    }
 
     let pump = world.queue().clone().pump();
     let main = std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(supervise(pump, body))));

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use corral_core::journal::{End, Event};
-use corral_core::{Attachments, Failure, MachineState, Nanos, Options, ProcessSpec, Signal, run, sleep, world};
+use corral_core::{Attachments, Failure, Fork, MachineState, Nanos, Options, ProcessSpec, Signal, run, sleep, world};
 
 fn spec(machine: corral_core::MachineId, name: &str) -> ProcessSpec {
     ProcessSpec {
@@ -51,6 +51,38 @@ fn the_same_seed_is_the_same_run_alone_and_in_company() {
         .collect();
     assert_eq!(company, [first.digest, first.digest]);
     assert_ne!(run(Options::new(8), busy()).digest, first.digest);
+}
+
+/// Draws and says what it drew, once a millisecond.
+async fn gamble() {
+    let world = world();
+    let mut random = world.stream("test");
+    for round in 0..100 {
+        sleep(Duration::from_millis(1)).await;
+        let (old, new) = (random.next_u64(), world.stream(&format!("round {round}")).next_u64());
+        world.record(Event::Note { text: format!("{old} {new}").into() });
+    }
+}
+
+#[test]
+fn a_fork_is_the_same_run_up_to_its_time_and_another_from_there_on() {
+    let journal = |options: Options| {
+        let journal = run(options.keep_journal(), gamble()).journal.unwrap();
+        let told = |record: corral_core::journal::Record<'_>| (record.at, format!("{:?}", record.event));
+        journal.iter().map(told).collect::<Vec<_>>()
+    };
+    let at = Nanos(50_500_000);
+    let own = journal(Options::new(3));
+    let fork = |number| journal(Options::new(3).fork(Fork { at, number }));
+    let forks = [fork(0), fork(1)];
+    for fork in &forks {
+        let parted = own.iter().zip(fork).position(|(own, other)| own != other).expect("it is another run");
+        assert!(own[parted].0 >= at, "parted at {}", own[parted].0);
+        let later = own.iter().zip(fork).skip(parted).filter(|(own, other)| own.1 == other.1);
+        assert_eq!(later.filter(|(own, _)| own.1.starts_with("Note")).count(), 0, "old streams and new ones draw anew");
+    }
+    assert_ne!(forks[0], forks[1]);
+    assert_eq!(forks[0], fork(0));
 }
 
 #[test]

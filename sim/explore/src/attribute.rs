@@ -1,14 +1,20 @@
 //! Attribution: which of the recorded defects that are open in a release a failure needs.
 //!
-//! Each of them is silenced in turn, under the failure's own seed. A defect that has no part in the run leaves it the same to the last event; one
-//! whose absence ends the failure is tried under other seeds too, for a run that went another way may have missed the failure by luck.
+//! Each of them is silenced in turn. A defect that has no part in the run leaves it the same to the last event. One whose absence ends the failure is
+//! tried in forks of the run, with it and without it, from a time before the failure was decided: later, any difference in time could avert it.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::Path;
 
+use corral_core::Nanos;
+use corral_core::journal::JournalFile;
 use corral_world::{Catalogue, Recipe};
 
-use crate::job::{Job, JobResult, Signature};
+use crate::explain::parting;
+use crate::forks::{FORKS, failing};
+use crate::investigate::Origin;
+use crate::job::{Job, Signature};
 use crate::pool::Pool;
 
 /// What a failure is without one of the recorded defects.
@@ -27,8 +33,10 @@ pub enum Part {
     None,
     /// The run is another without it, and fails all the same: there is another cause.
     Another,
-    /// Without it the run passes. Under other seeds so many fail:
+    /// Without it the run passes. Of its forks at a time, so many fail:
     Cause {
+        /// The time.
+        from: Nanos,
         /// Without it.
         without: usize,
         /// With it.
@@ -38,65 +46,76 @@ pub enum Part {
     },
 }
 
-/// Other runs that fail, so that it says something if none of them does without a defect.
-const FAILING: usize = 4;
-/// Seeds among which they are looked for.
-const SEEDS: u64 = 48;
-/// Seeds tried at once.
-const BATCH: usize = 8;
+/// Forks that fail, so that it says something if none of them does without a defect.
+const FAILING: usize = FORKS as usize;
+/// Forks among which they are looked for.
+const MOST: u32 = 24;
 
-/// Silences each of the defects that are open in the recipe's arm.
+/// Silences each of the defects that are open in the recipe's arm. `own` is the journal of its run, which could still pass at the time `open`; a
+/// journal of another is written to `scratch` and taken away again.
 ///
 /// # Errors
-/// A worker cannot be started.
+/// A worker cannot be started, or a journal not be written.
 pub fn attribute(
     pool: &mut Pool,
     catalogue: &dyn Catalogue,
     recipe: &Recipe,
     wanted: &BTreeSet<Signature>,
+    own: &JournalFile,
+    open: Nanos,
+    scratch: &Path,
 ) -> io::Result<Vec<Attribution>> {
-    let shows = |result: &JobResult| !result.signatures().is_disjoint(wanted);
-    let with_seed = |seed: u64| Job::from(Recipe { seed, ..recipe.clone() });
-    let without = |id: &str, seed: u64| {
-        let mut job = with_seed(seed);
-        job.recipe.arm.silenced.push(id.to_owned());
-        job
-    };
-    let open = catalogue.open_defects(&recipe.arm);
-    let jobs = std::iter::once(with_seed(recipe.seed)).chain(open.iter().map(|id| without(id, recipe.seed)));
-    let mut results = pool.run_all(jobs)?.into_iter();
-    let digest_of = |result: &JobResult| result.verdict().map(|verdict| verdict.digest.clone());
-    let own_digest = results.next().as_ref().and_then(digest_of);
-    let seeds: Vec<u64> = (1..=SEEDS).map(|other| recipe.seed.wrapping_add(other)).collect();
-    // Whether each of the first seeds fails; as many as it takes.
-    let mut with: Vec<bool> = Vec::new();
+    let ids = catalogue.open_defects(&recipe.arm);
+    let silenced: Vec<Recipe> = ids.iter().map(|id| without(recipe, id)).collect();
+    let results = pool.run_all(silenced.iter().cloned().map(Job::from))?;
     let mut attributions = Vec::new();
-    for (id, result) in open.into_iter().zip(results) {
-        let part = if digest_of(&result) == own_digest {
+    for ((id, silenced), result) in ids.into_iter().zip(silenced).zip(results) {
+        let part = if result.verdict().is_some_and(|verdict| verdict.digest == own.header.digest) {
             Part::None
-        } else if shows(&result) {
+        } else if !result.signatures().is_disjoint(wanted) {
             Part::Another
         } else {
-            for batch in seeds.chunks(BATCH).skip(with.len() / BATCH) {
-                if count(&with) >= FAILING {
-                    break;
-                }
-                let results = pool.run_all(batch.iter().map(|seed| with_seed(*seed)))?;
-                with.extend(results.iter().map(shows));
-            }
-            let mut still: Vec<bool> = Vec::new();
-            for batch in seeds[..with.len()].chunks(BATCH) {
-                if count(&still) > 0 {
-                    break;
-                }
-                let results = pool.run_all(batch.iter().map(|seed| without(&id, *seed)))?;
-                still.extend(results.iter().map(shows));
-            }
-            Part::Cause { without: count(&still), with: count(&with[..still.len()]), of: still.len() }
+            let from = open.min(parted(pool, &silenced, own, scratch)?);
+            by_forks(pool, recipe, &silenced, from, wanted)?
         };
         attributions.push(Attribution { id, part });
     }
     Ok(attributions)
+}
+
+fn without(recipe: &Recipe, id: &str) -> Recipe {
+    let mut recipe = recipe.clone();
+    recipe.arm.silenced.push(id.to_owned());
+    recipe
+}
+
+/// When the run without a defect leaves the run with it.
+fn parted(pool: &Pool, silenced: &Recipe, own: &JournalFile, scratch: &Path) -> io::Result<Nanos> {
+    let journal = pool.journal(silenced, Origin::default().header(silenced, String::new()), scratch)?;
+    // It is not there if the run died.
+    let _ = std::fs::remove_file(scratch);
+    Ok(journal.ok().and_then(|journal| parting(own, &journal)).map_or(Nanos::ZERO, |(at, _)| at))
+}
+
+/// Whether a run that passed without a defect did so because of that, or by luck: a run that goes another way may miss a failure by chance.
+fn by_forks(
+    pool: &mut Pool,
+    recipe: &Recipe,
+    silenced: &Recipe,
+    from: Nanos,
+    wanted: &BTreeSet<Signature>,
+) -> io::Result<Part> {
+    let mut with: Vec<bool> = Vec::new();
+    while count(&with) < FAILING && with.len() < MOST as usize {
+        let next = with.len() as u32;
+        with.extend(failing(pool, recipe, from, next..next + FORKS, wanted)?);
+    }
+    let mut still: Vec<bool> = Vec::new();
+    while count(&still) == 0 && still.len() < with.len() {
+        let next = still.len() as u32;
+        still.extend(failing(pool, silenced, from, next..next + FORKS, wanted)?);
+    }
+    Ok(Part::Cause { from, without: count(&still), with: count(&with[..still.len()]), of: still.len() })
 }
 
 fn count(failing: &[bool]) -> usize {
@@ -110,12 +129,13 @@ impl Attribution {
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
             Part::Another => format!("{id}: also fails without it: a different cause"),
-            Part::Cause { without: 0, with: 0, .. } => {
-                format!("{id}: without it this run passes, perhaps by luck: no other seed fails with it either")
-            }
-            Part::Cause { without, with, of } => format!(
-                "{id}: without it this run passes; of {of} other seeds {without} fail without it, {with} with it{}",
-                if without > 0 { ": not the only cause" } else { "" }
+            Part::Cause { from, without, with, of } => format!(
+                "{id}: without it this run passes; of {of} runs that are the same up to {from} and go on by other chance, {with} fail with it and {without} without{}",
+                match (without, with) {
+                    (0, 3..) => "",
+                    (0, _) => ": perhaps luck",
+                    _ => ": not the only cause",
+                }
             ),
         }
     }

@@ -18,6 +18,7 @@ pub use divergence::parting;
 
 use crate::investigate::Origin;
 use crate::twin::twin_of_seed_file;
+pub(crate) use history::workload;
 use history::{History, Object};
 use objects::Role;
 
@@ -122,7 +123,8 @@ pub fn explain_seed_file(
 /// Does a run in this process, for its journal.
 fn journal_of(recipe: &Recipe, catalogue: &dyn Catalogue) -> Result<JournalFile, String> {
     let scenario = catalogue.scenario(&recipe.scenario)?;
-    let options = RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN), ..RunOptions::default() };
+    let options =
+        RunOptions { keep_journal: true, logs: Some(tracing::Level::WARN), fork: recipe.fork, ..RunOptions::default() };
     let verdict = corral_world::run(scenario, &recipe.arm, recipe.seed, recipe.plan.clone(), options)?;
     let header = Origin::default().header(recipe, String::new());
     let header = Header { digest: verdict.digest, ended_at: verdict.simulated, ..header };

@@ -58,7 +58,7 @@ impl<'a> UnderWay<'a> {
     ) -> (Ticket, UnderWay<'a>) {
         let seed = search.start + search.seeds;
         let plan = guidance.as_mut().and_then(|guidance| guidance.guide.plan(&file.scenario, seed));
-        let recipe = Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan };
+        let recipe = Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan, fork: None };
         let job = Job { recipe: recipe.clone(), situations: guidance.is_some(), keep: None };
         (pool.submit(job), UnderWay { search, recipe, guidance })
     }

@@ -130,7 +130,7 @@ pub fn fuzz(
         while has_time && under_way.len() < ahead {
             let Some((scenario, seed)) = fresh.next() else { break };
             let plan = guide.as_mut().and_then(|guide| guide.plan(scenario, seed));
-            let recipe = Recipe { scenario: scenario.clone(), arm: options.arm.clone(), seed, plan };
+            let recipe = Recipe { scenario: scenario.clone(), arm: options.arm.clone(), seed, plan, fork: None };
             let job = Job { recipe: recipe.clone(), situations: true, keep: None };
             under_way.push_back((pool.submit(job), recipe));
         }

@@ -1,17 +1,18 @@
 //! What is done with a failure that fuzzing met: it is run again alone, shrunk, attributed, held against a twin that passes, and explained.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_core::Nanos;
-use corral_core::journal::{Header, JournalFile, file};
+use corral_core::journal::{Header, JournalFile};
 use corral_world::{Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
-use crate::explain::{USUAL_LINES, explain, first_violation};
-use crate::job::{Job, JobResult, Keep, Signature};
+use crate::explain::{USUAL_LINES, explain, first_violation, violations};
+use crate::forks::{Decided, decided};
+use crate::job::{Job, Signature};
 use crate::pool::Pool;
 use crate::shrink::{ShrinkBudget, shrink};
 use crate::tally::Ran;
@@ -77,6 +78,8 @@ pub struct Finding {
     pub removed: Vec<String>,
     /// The part of each recorded defect that is open in the release.
     pub attributions: Vec<Attribution>,
+    /// When it was decided, if that was searched for.
+    pub decided: Option<Decided>,
     /// In what the passing twin differs, if there is one.
     pub twin: Option<String>,
     /// Where the two part.
@@ -120,13 +123,24 @@ pub fn investigate(
     if !shrunk.is_done {
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
-    if effort.attributes && began.elapsed() >= effort.time {
-        finding.remarks.push("the time was over: which recorded defect it needs was not tried".to_owned());
-    } else if effort.attributes {
-        finding.attributions = attribute(pool, catalogue, &finding.recipe, &ran.signatures)?;
+    let Some(journal) = finding.journal(pool, &finding.recipe.clone(), origin, files, &files.journal)? else {
+        return Ok(finding);
+    };
+    let is_known = |found: &Violation| ran.signatures.contains(&found.group());
+    let violation = first_violation(&journal, catalogue, is_known);
+    let has_time = began.elapsed() < effort.time;
+    if effort.attributes && !has_time {
+        finding.remarks.push("the time was over: what it needs and when it was decided was not tried".to_owned());
+    } else if let Some(violation) = violation.filter(|_| effort.attributes) {
+        let (recipe, wanted) = (&finding.recipe, &ran.signatures);
+        let decided = decided(pool, recipe, &journal, violation.at, wanted)?;
+        let open = decided.open_at().unwrap_or(decided.began_at);
+        let scratch = files.twin.with_extension("part");
+        finding.attributions = attribute(pool, catalogue, recipe, wanted, &journal, open, &scratch)?;
+        finding.decided = Some(decided);
     }
-    let twin = twin(pool, &finding.recipe, &ran.signatures, &finding.attributions)?;
-    finding.tell(pool, catalogue, twin.as_ref(), origin, files)?;
+    let twin = twin(pool, &finding, &ran.signatures)?;
+    finding.tell(pool, catalogue, journal, twin.as_ref(), origin, files)?;
     Ok(finding)
 }
 
@@ -139,6 +153,7 @@ impl Finding {
             violation: None,
             removed: Vec::new(),
             attributions: Vec::new(),
+            decided: None,
             twin: None,
             divergence: Vec::new(),
             chain: Vec::new(),
@@ -151,7 +166,7 @@ impl Finding {
     ///
     /// # Errors
     /// A worker cannot be started, or a journal not be written.
-    pub fn tell(
+    pub fn replay(
         &mut self,
         pool: &Pool,
         catalogue: &dyn Catalogue,
@@ -159,15 +174,28 @@ impl Finding {
         origin: &Origin,
         files: &Files,
     ) -> io::Result<()> {
-        let Some(journal) = self.journal(pool, &self.recipe.clone(), origin, &files.seed, &files.journal)? else {
-            return Ok(());
-        };
+        match self.journal(pool, &self.recipe.clone(), origin, files, &files.journal)? {
+            Some(journal) => self.tell(pool, catalogue, journal, twin, origin, files),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(
+        &mut self,
+        pool: &Pool,
+        catalogue: &dyn Catalogue,
+        journal: JournalFile,
+        twin: Option<&Twin>,
+        origin: &Origin,
+        files: &Files,
+    ) -> io::Result<()> {
         let passing = match twin {
-            Some(twin) => self.journal(pool, &twin.recipe, origin, &files.seed, &files.twin)?,
+            Some(twin) => self.journal(pool, &twin.recipe, origin, files, &files.twin)?,
             None => None,
         };
-        self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
         let is_known = |found: &Violation| self.signatures.contains(&found.group());
+        let passing = passing.filter(|passing| !violations(passing).iter().any(is_known));
+        self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
         let Some(violation) = first_violation(&journal, catalogue, is_known) else { return Ok(()) };
         let beside = passing.as_ref().zip(self.twin.as_deref());
         match explain(&journal, &violation, beside, &[], USUAL_LINES) {
@@ -185,23 +213,12 @@ impl Finding {
         pool: &Pool,
         recipe: &Recipe,
         origin: &Origin,
-        seed_file: &Path,
+        files: &Files,
         path: &Path,
     ) -> io::Result<Option<JournalFile>> {
-        let header = origin.header(recipe, recipe.command(Some(seed_file)));
-        let keep = Some(Keep { path: path.to_owned(), header });
-        let JobResult { unwritten, .. } = pool.run_alone(&Job { recipe: recipe.clone(), situations: false, keep })?;
-        if let Some(why) = unwritten {
-            return Err(io::Error::other(why));
-        }
-        let read = std::fs::File::open(path).map_err(Into::into).and_then(|input| file::read(BufReader::new(input)));
-        match read {
-            Ok(journal) => Ok(Some(journal)),
-            Err(error) => {
-                self.remarks.push(format!("{}: {error}", path.display()));
-                Ok(None)
-            }
-        }
+        let header = origin.header(recipe, recipe.command(Some(&files.seed)));
+        let journal = pool.journal(recipe, header, path)?;
+        Ok(journal.map_err(|why| self.remarks.push(why)).ok())
     }
 }
 

@@ -106,12 +106,12 @@ pub fn serve(catalogue: &dyn Catalogue, input: impl BufRead, mut output: impl Wr
 }
 
 fn done(catalogue: &dyn Catalogue, job: Job) -> std::io::Result<JobResult> {
-    let Recipe { scenario, arm, seed, plan } = job.recipe;
+    let Recipe { scenario, arm, seed, plan, fork } = job.recipe;
     let scenario = catalogue.scenario(&scenario).map_err(std::io::Error::other)?;
     let before = processor_time();
     let logs = job.keep.is_some().then_some(tracing::Level::WARN);
     let options =
-        RunOptions { keep_journal: job.keep.is_some(), logs, situations: job.situations, ..Default::default() };
+        RunOptions { keep_journal: job.keep.is_some(), logs, situations: job.situations, fork, ..Default::default() };
     let verdict = run(scenario, &arm, seed, plan, options).map_err(std::io::Error::other)?;
     let took_us = verdict.took.as_micros() as u64;
     let cpu_us = (processor_time() - before).as_micros() as u64;

@@ -5,6 +5,7 @@
 mod attribute;
 mod explain;
 mod find;
+mod forks;
 mod fuzz;
 mod guide;
 mod investigate;
@@ -19,6 +20,7 @@ mod watchdog;
 pub use attribute::{Attribution, Part, attribute};
 pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, first_violation, parting, violations};
 pub use find::{FindOptions, Search, find};
+pub use forks::{Decided, decided};
 pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};
 pub use investigate::{Effort, Files, Finding, Origin, investigate, with_plan};
 pub use job::{Job, JobResult, Keep, Outcome, Signature, serve};

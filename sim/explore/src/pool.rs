@@ -1,16 +1,20 @@
 //! Worker processes: started when needed, killed when they overrun their time or their memory, replaced when they die.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::job::{Job, JobResult, Outcome};
+use corral_core::journal::{Header, JournalFile, file};
+use corral_world::Recipe;
+
+use crate::job::{Job, JobResult, Keep, Outcome};
 
 /// What a worker may use.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +141,25 @@ impl Pool {
     /// The worker cannot be started.
     pub fn run_alone(&self, job: &Job) -> std::io::Result<JobResult> {
         self.keeper.run(&mut self.keeper.start()?, job)
+    }
+
+    /// Does a run in a fresh process for its journal, which is written to a file under this header; or why there is none.
+    ///
+    /// # Errors
+    /// The worker cannot be started, or the file not be written.
+    pub fn journal(
+        &self,
+        recipe: &Recipe,
+        header: Header,
+        path: &Path,
+    ) -> std::io::Result<Result<JournalFile, String>> {
+        let keep = Some(Keep { path: path.to_owned(), header });
+        let result = self.run_alone(&Job { recipe: recipe.clone(), situations: false, keep })?;
+        if let Some(why) = result.unwritten {
+            return Err(std::io::Error::other(why));
+        }
+        let read = File::open(path).map_err(Into::into).and_then(|input| file::read(BufReader::new(input)));
+        Ok(read.map_err(|error| format!("{}: {error}", path.display())))
     }
 
     fn gather(&mut self, wait: Duration) -> std::io::Result<bool> {

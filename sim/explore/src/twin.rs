@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use corral_core::Nanos;
 use corral_world::{Catalogue, Recipe, SeedFile};
 
-use crate::attribute::Attribution;
+use crate::investigate::Finding;
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
 
@@ -27,17 +28,14 @@ impl Twin {
     }
 }
 
-/// The twin of a failure: without the defect that it needs, or else without one of its faults, or else under another seed.
+/// The twin of a failure: without the defect that it needs, or else without one of its faults, or else its last fork that passes, or else under
+/// another seed.
 ///
 /// # Errors
 /// A worker cannot be started.
-pub fn twin(
-    pool: &mut Pool,
-    recipe: &Recipe,
-    wanted: &BTreeSet<Signature>,
-    attributions: &[Attribution],
-) -> io::Result<Option<Twin>> {
-    if let Some(cause) = attributions.iter().find(|attribution| attribution.is_cause()) {
+pub fn twin(pool: &mut Pool, finding: &Finding, wanted: &BTreeSet<Signature>) -> io::Result<Option<Twin>> {
+    let recipe = &finding.recipe;
+    if let Some(cause) = finding.attributions.iter().find(|attribution| attribution.is_cause()) {
         return Ok(Some(Twin::without(recipe, std::slice::from_ref(&cause.id))));
     }
     let plan = recipe.plan.clone().unwrap_or_default();
@@ -47,11 +45,15 @@ pub fn twin(
         let differs = format!("without the fault {} (the {}. of the plan)", fault.fault.name(), index + 1);
         Twin { recipe: Recipe { plan: Some(plan), ..recipe.clone() }, differs }
     });
+    let fork = finding.decided.iter().filter_map(|decided| decided.passing.clone()).map(|recipe| {
+        let at = recipe.fork.map_or(Nanos::ZERO, |fork| fork.at);
+        Twin { recipe, differs: format!("that goes on by other chance from {at}") }
+    });
     let other_seeds = (1..=5).map(|other| {
         let seed = recipe.seed.wrapping_add(other);
         Twin { recipe: Recipe { seed, ..recipe.clone() }, differs: format!("under seed {seed}") }
     });
-    let mut candidates = less_a_fault.chain(other_seeds).peekable();
+    let mut candidates = less_a_fault.chain(fork).chain(other_seeds).peekable();
     while candidates.peek().is_some() {
         let batch: Vec<Twin> = candidates.by_ref().take(pool.count()).collect();
         let results = pool.run_all(batch.iter().map(|twin| Job::from(twin.recipe.clone())))?;

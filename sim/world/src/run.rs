@@ -6,7 +6,7 @@ use std::time::Duration;
 use corral_apiserver::Recorder;
 use corral_cluster::Cluster;
 use corral_core::journal::{Event, Record};
-use corral_core::{Failure, Options, World, world};
+use corral_core::{Failure, Fork, Options, World, world};
 
 use crate::arm::Arm;
 use crate::inject::{self, ApiFaults};
@@ -18,7 +18,7 @@ use crate::stage::{Findings, Stage};
 use crate::stale_reads::StaleReads;
 use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};
 
-/// What a run keeps for its reader.
+/// What a run keeps for its reader, and where it is to leave its course.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// Keep the full journal.
@@ -29,6 +29,8 @@ pub struct RunOptions {
     pub situations: bool,
     /// Keep every version of every object of the API server.
     pub keep_objects: bool,
+    /// From a time on, be another run.
+    pub fork: Option<Fork>,
 }
 
 /// Longest time a cluster gets to settle after the faults have healed, in simulated time: every bound that an oracle knows is shorter.
@@ -54,6 +56,7 @@ pub fn run(
     let mut core_options = Options::new(seed);
     core_options.keep_journal = options.keep_journal;
     core_options.logs = options.logs;
+    core_options.fork = options.fork;
     let recorder = options.keep_objects.then(Arc::<Recorder>::default);
     let arm = arm.clone();
     let began = real_time();

@@ -158,7 +158,13 @@ impl SeedFile {
 
     /// The run of one of its arms.
     pub fn recipe(&self, arm: &Arm) -> Recipe {
-        Recipe { scenario: self.scenario.clone(), arm: arm.clone(), seed: self.seed, plan: Some(self.plan()) }
+        Recipe {
+            scenario: self.scenario.clone(),
+            arm: arm.clone(),
+            seed: self.seed,
+            plan: Some(self.plan()),
+            fork: None,
+        }
     }
 
     /// The plan it stores.

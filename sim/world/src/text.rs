@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use corral_core::{Fork, Nanos};
+
 /// For serde: a duration as people write it in plans: `200ms`, `12m30s`, `1h`.
 pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
 
@@ -12,6 +14,16 @@ pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as dura
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
     parsed.map_err(|_| format!("{text:?} is no duration; allowed are 200ms, 30s, 12m30s, 1h and the like"))
+}
+
+/// A fork as its `Display` prints it: `111.040184123s/2`.
+///
+/// # Errors
+/// Not that.
+pub fn parse_fork(text: &str) -> Result<Fork, String> {
+    let parts = text.split_once('/').and_then(|(at, number)| Some((parse_duration(at).ok()?, number.parse().ok()?)));
+    let (at, number) = parts.ok_or_else(|| format!("{text:?} is no fork; allowed is TIME/N, as in 1m51s/0"))?;
+    Ok(Fork { at: Nanos::ZERO + at, number })
 }
 
 /// The known name nearest to a mistyped one, if any is near.
@@ -58,6 +70,8 @@ mod tests {
     #[test]
     fn durations_are_read_as_people_write_them() {
         assert_eq!(parse_duration("12m30s"), Ok(Duration::from_secs(750)));
+        let fork = Fork { at: Nanos(111_040_184_123), number: 2 };
+        assert_eq!((parse_fork(&fork.to_string()), parse_fork("1m").is_err()), (Ok(fork), true));
         assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
         assert!(parse_duration("soon").unwrap_err().contains("\"soon\" is no duration"));
         assert!(parse_duration("-3s").is_err());

@@ -12,7 +12,7 @@ use crate::replay::{load, name_of};
 
 fn system_backup(seed: u64) -> Recipe {
     let arm = Arm { release: "v1.9.2".into(), ..Arm::default() };
-    Recipe { scenario: "system-backup".into(), arm, seed, plan: None }
+    Recipe { scenario: "system-backup".into(), arm, seed, plan: None, fork: None }
 }
 
 /// The same seeds by one worker and by two.

@@ -1,0 +1,104 @@
+//! What may still come of a run at a time: its forks. Each of them is the same run up to then, and goes on by other chance.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+
+use corral_core::journal::JournalFile;
+use corral_core::{Fork, Nanos};
+use corral_world::Recipe;
+
+use crate::explain::workload;
+use crate::job::{Job, Signature};
+use crate::pool::Pool;
+
+/// Forks that are tried at a time before it is taken for lost.
+pub const FORKS: u32 = 4;
+/// Times that are tried: two to this power events are told apart.
+const TIMES: u32 = 12;
+
+/// When a failure was decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// The last fork that was found to pass; none if not even one from the workload's beginning does: then the plan decides it.
+    pub passing: Option<Recipe>,
+    /// When the workload began.
+    pub began_at: Nanos,
+    /// All forks that were tried from here on fail.
+    pub lost_at: Nanos,
+}
+
+impl Decided {
+    /// The last time that was found from which it could still pass.
+    pub fn open_at(&self) -> Option<Nanos> {
+        self.passing.as_ref()?.fork.map(|fork| fork.at)
+    }
+
+    /// In one line.
+    pub fn told(&self) -> String {
+        let lost = format!("of {FORKS} that are the same up to {} none does", self.lost_at);
+        match self.open_at() {
+            Some(open) => format!("decided after {open}: a run that is the same up to then passes, {lost}"),
+            None => format!("decided by the plan: a run that goes on by other chance fails too, {lost}"),
+        }
+    }
+}
+
+/// Which of a run's forks at a time show what is wanted.
+pub(crate) fn failing(
+    pool: &mut Pool,
+    recipe: &Recipe,
+    at: Nanos,
+    numbers: Range<u32>,
+    wanted: &BTreeSet<Signature>,
+) -> io::Result<Vec<bool>> {
+    let results = pool.run_all(numbers.map(|number| Job::from(forked(recipe, at, number))))?;
+    Ok(results.iter().map(|result| !result.signatures().is_disjoint(wanted)).collect())
+}
+
+fn forked(recipe: &Recipe, at: Nanos, number: u32) -> Recipe {
+    Recipe { fork: Some(Fork { at, number }), ..recipe.clone() }
+}
+
+/// Searches for the time after which nothing that is left to chance averts a failure. Before that time the share of forks that fail is taken to grow,
+/// so that halving finds it.
+///
+/// # Errors
+/// A worker cannot be started.
+pub fn decided(
+    pool: &mut Pool,
+    recipe: &Recipe,
+    journal: &JournalFile,
+    seen_at: Nanos,
+    wanted: &BTreeSet<Signature>,
+) -> io::Result<Decided> {
+    let mut times: Vec<Nanos> = journal.records[workload(journal)..].iter().map(|record| record.at).collect();
+    times.retain(|at| *at <= seen_at);
+    times.dedup();
+    let began_at = times.first().copied().unwrap_or(seen_at);
+    let mut decided = Decided { passing: None, began_at, lost_at: seen_at };
+    // All before `open` can still pass, all from `lost` on fail.
+    let (mut open, mut lost) = (0, times.len().saturating_sub(1));
+    let mut next = 0;
+    for _ in 0..TIMES {
+        let Some(at) = times.get(next).copied().filter(|_| next < lost) else { break };
+        let mut passing = None;
+        for from in (0..FORKS).step_by(pool.count()) {
+            let numbers = from..FORKS.min(from + pool.count() as u32);
+            let fails = failing(pool, recipe, at, numbers, wanted)?;
+            passing = fails.iter().position(|fails| !fails).map(|index| forked(recipe, at, from + index as u32));
+            if passing.is_some() {
+                break;
+            }
+        }
+        match passing {
+            Some(fork) => (open, decided.passing) = (next, Some(fork)),
+            None => (lost, decided.lost_at) = (next, at),
+        }
+        next = open + (lost - open) / 2;
+        if next == open {
+            break;
+        }
+    }
+    Ok(decided)
+}
