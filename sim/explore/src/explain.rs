@@ -18,7 +18,6 @@ pub use divergence::parting;
 
 use crate::investigate::Origin;
 use crate::twin::twin_of_seed_file;
-pub(crate) use history::workload;
 use history::{History, Object};
 use objects::Role;
 

@@ -8,28 +8,25 @@ use corral_core::journal::JournalFile;
 use corral_core::{Fork, Nanos};
 use corral_world::Recipe;
 
-use crate::explain::workload;
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
 
 /// Forks that are tried at a time before it is taken for lost.
 pub const FORKS: u32 = 4;
 /// Times that are tried: two to this power events are told apart.
-const TIMES: u32 = 12;
+const TIMES: u32 = 10;
 
 /// When a failure was decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided {
-    /// The last fork that was found to pass; none if not even one from the workload's beginning does: then the plan decides it.
+    /// The last fork that was found to pass; none if not even one from the run's beginning does: then the plan decides it.
     pub passing: Option<Recipe>,
-    /// When the workload began.
-    pub began_at: Nanos,
     /// All forks that were tried from here on fail.
     pub lost_at: Nanos,
 }
 
 impl Decided {
-    /// The last time that was found from which it could still pass.
+    /// The last time that was found from which it could still pass, if there is one.
     pub fn open_at(&self) -> Option<Nanos> {
         self.passing.as_ref()?.fork.map(|fork| fork.at)
     }
@@ -72,11 +69,10 @@ pub fn decided(
     seen_at: Nanos,
     wanted: &BTreeSet<Signature>,
 ) -> io::Result<Decided> {
-    let mut times: Vec<Nanos> = journal.records[workload(journal)..].iter().map(|record| record.at).collect();
+    let mut times: Vec<Nanos> = journal.records.iter().map(|record| record.at).collect();
     times.retain(|at| *at <= seen_at);
     times.dedup();
-    let began_at = times.first().copied().unwrap_or(seen_at);
-    let mut decided = Decided { passing: None, began_at, lost_at: seen_at };
+    let mut decided = Decided { passing: None, lost_at: seen_at };
     // All before `open` can still pass, all from `lost` on fail.
     let (mut open, mut lost) = (0, times.len().saturating_sub(1));
     let mut next = 0;

@@ -134,7 +134,7 @@ pub fn investigate(
     } else if let Some(violation) = violation.filter(|_| effort.attributes) {
         let (recipe, wanted) = (&finding.recipe, &ran.signatures);
         let decided = decided(pool, recipe, &journal, violation.at, wanted)?;
-        let open = decided.open_at().unwrap_or(decided.began_at);
+        let open = decided.open_at().unwrap_or(Nanos::ZERO);
         let scratch = files.twin.with_extension("part");
         finding.attributions = attribute(pool, catalogue, recipe, wanted, &journal, open, &scratch)?;
         finding.decided = Some(decided);

@@ -59,7 +59,7 @@ pub(super) fn full_name(namespace: &str, name: &str) -> String {
 }
 
 /// Where the workload begins: an index into the records.
-pub(crate) fn workload(journal: &JournalFile) -> usize {
+pub(super) fn workload(journal: &JournalFile) -> usize {
     let is_workload = |record: &Record<'_>| matches!(&record.event, Event::Phase { name } if name == "workload");
     journal.records.iter().position(is_workload).unwrap_or(0)
 }

@@ -148,8 +148,13 @@ impl Cluster {
         loop {
             let stored = self.get(&path).await.expect(200);
             let conditions = stored["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            if conditions.iter().any(|one| one["type"] == "Established" && one["status"] == "True") {
-                return;
+            let is_established = conditions.iter().any(|one| one["type"] == "Established" && one["status"] == "True");
+            // In the real world the condition can be read a moment before the paths are there.
+            if is_established {
+                let Some(path) = served_path(&stored["spec"]) else { return };
+                if self.get(&path).await.code != 404 {
+                    return;
+                }
             }
             host::time::sleep(Duration::from_millis(1)).await;
         }
@@ -234,6 +239,14 @@ impl Cluster {
         assert_eq!(response.status().as_u16(), 200);
         Watch { body: response.into_body(), buffer: Vec::new(), lines: VecDeque::new() }
     }
+}
+
+/// Where a definition's objects are listed, if they are.
+fn served_path(spec: &Value) -> Option<String> {
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    let served = versions.filter(|version| version["served"] == true).find_map(|version| version["name"].as_str())?;
+    let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Some(format!("/apis/{}/{served}/{}", name(&spec["group"]), name(&spec["names"]["plural"])))
 }
 
 /// An open watch.
