@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,6 +167,6 @@ impl Default for StartLatency {
 
 /// What a program that is not there gives.
 #[cfg(madsim)]
-pub(crate) fn not_found(program: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("{program}: no such file or directory"))
+pub(crate) fn not_found(program: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::NotFound, format!("{program}: no such file or directory"))
 }
