@@ -19,13 +19,14 @@ use crate::say::say;
 /// Writes the pages of all that still show what they are about; the rest is not told.
 pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<(), Refused> {
     std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
-    let (took, told) = timed(|| in_parallel(loaded, jobs, |(path, file)| tell(out, path, file)));
     let scenarios: BTreeSet<&String> = loaded.iter().map(|(_, file)| &file.scenario).collect();
     let told_of = Told {
         arm: "of each file, the first that fails".to_owned(),
         scenarios: scenarios.into_iter().cloned().collect(),
         ..Told::here()
     };
+    let origin = told_of.origin();
+    let (took, told) = timed(|| in_parallel(loaded, jobs, |(path, file)| tell(out, path, file, &origin)));
     let mut night = night::night(&Tally::default(), &told_of, &[], took);
     for shown in told.into_iter().filter_map(Result::transpose) {
         let (finding, journal) = shown?;
@@ -42,7 +43,12 @@ pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<
 }
 
 /// Runs a seed file's first failing arm, and its twin, for their journals, and writes its page.
-fn tell(out: &Path, path: &Path, file: &SeedFile) -> Result<Option<(corral_reports::Finding, JournalFile)>, Refused> {
+fn tell(
+    out: &Path,
+    path: &Path,
+    file: &SeedFile,
+    origin: &Origin,
+) -> Result<Option<(corral_reports::Finding, JournalFile)>, Refused> {
     let recipe = file.recipe(&file.fails[0]);
     let name = name_of(path);
     let copy = out.join(format!("{name}.toml"));
@@ -52,12 +58,10 @@ fn tell(out: &Path, path: &Path, file: &SeedFile) -> Result<Option<(corral_repor
         journal: out.join(format!("{name}.jsonl")),
         twin: out.join(format!("{name}-twin.jsonl")),
     };
-    let Told { commit, toolchain, .. } = Told::here();
     let mut finding = Finding::new(recipe.clone(), [file.expect.group()].into());
     let twin = twin_of_seed_file(file, catalogue());
     let pool = Pool::start(workers(Some(1))?);
-    let origin = Origin { commit, toolchain };
-    finding.replay(&pool, catalogue(), twin.as_ref(), &origin, &files).map_err(Refused::new)?;
+    finding.replay(&pool, catalogue(), twin.as_ref(), origin, &files).map_err(Refused::new)?;
     night::write_page(out, &name, &finding).map_err(Refused::new)?;
     let reproduce = vec![format!("corral replay {}", path.display()), recipe.command(Some(path))];
     let told = finding::told(&recipe, &finding, &name, reproduce);

@@ -45,6 +45,11 @@ impl Told {
     pub fn here() -> Told {
         Told { machine: machine(), commit: commit(), toolchain: toolchain(), ..Told::default() }
     }
+
+    /// Who makes the runs.
+    pub fn origin(&self) -> Origin {
+        Origin { commit: self.commit.clone(), toolchain: self.toolchain.clone() }
+    }
 }
 
 /// The folder while it is being filled.
@@ -78,7 +83,7 @@ impl NightFolder {
 
     /// Who makes the runs.
     pub fn origin(&self) -> Origin {
-        Origin { commit: self.told.commit.clone(), toolchain: self.told.toolchain.clone() }
+        self.told.origin()
     }
 
     /// The page to begin with.

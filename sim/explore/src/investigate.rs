@@ -123,15 +123,11 @@ pub fn investigate(
     if !shrunk.is_done {
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
-    let Some(journal) = finding.journal(pool, &finding.recipe.clone(), origin, files, &files.journal)? else {
-        return Ok(finding);
-    };
-    let is_known = |found: &Violation| ran.signatures.contains(&found.group());
-    let violation = first_violation(&journal, catalogue, is_known);
+    let Some(journal) = finding.see(pool, catalogue, origin, files)? else { return Ok(finding) };
     let has_time = began.elapsed() < effort.time;
     if effort.attributes && !has_time {
         finding.remarks.push("the time was over: what it needs and when it was decided was not tried".to_owned());
-    } else if let Some(violation) = violation.filter(|_| effort.attributes) {
+    } else if let Some(violation) = finding.violation.as_ref().filter(|_| effort.attributes) {
         let (recipe, wanted) = (&finding.recipe, &ran.signatures);
         let decided = decided(pool, recipe, &journal, violation.at, wanted)?;
         let open = decided.open_at().unwrap_or(Nanos::ZERO);
@@ -140,7 +136,7 @@ pub fn investigate(
         finding.decided = Some(decided);
     }
     let twin = twin(pool, &finding, &ran.signatures)?;
-    finding.tell(pool, catalogue, journal, twin.as_ref(), origin, files)?;
+    finding.tell(pool, journal, twin.as_ref(), origin, files)?;
     Ok(finding)
 }
 
@@ -174,16 +170,30 @@ impl Finding {
         origin: &Origin,
         files: &Files,
     ) -> io::Result<()> {
-        match self.journal(pool, &self.recipe.clone(), origin, files, &files.journal)? {
-            Some(journal) => self.tell(pool, catalogue, journal, twin, origin, files),
+        match self.see(pool, catalogue, origin, files)? {
+            Some(journal) => self.tell(pool, journal, twin, origin, files),
             None => Ok(()),
         }
     }
 
-    fn tell(
+    /// Runs it for its journal, and notes the violation that is worth telling.
+    fn see(
         &mut self,
         pool: &Pool,
         catalogue: &dyn Catalogue,
+        origin: &Origin,
+        files: &Files,
+    ) -> io::Result<Option<JournalFile>> {
+        let journal = self.journal(pool, &self.recipe.clone(), origin, files, &files.journal)?;
+        let is_known = |found: &Violation| self.signatures.contains(&found.group());
+        self.violation = journal.as_ref().and_then(|journal| first_violation(journal, catalogue, is_known));
+        Ok(journal)
+    }
+
+    /// Runs its twin for its journal, and explains it beside that.
+    fn tell(
+        &mut self,
+        pool: &Pool,
         journal: JournalFile,
         twin: Option<&Twin>,
         origin: &Origin,
@@ -196,13 +206,12 @@ impl Finding {
         let is_known = |found: &Violation| self.signatures.contains(&found.group());
         let passing = passing.filter(|passing| !violations(passing).iter().any(is_known));
         self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
-        let Some(violation) = first_violation(&journal, catalogue, is_known) else { return Ok(()) };
+        let Some(violation) = &self.violation else { return Ok(()) };
         let beside = passing.as_ref().zip(self.twin.as_deref());
-        match explain(&journal, &violation, beside, &[], USUAL_LINES) {
+        match explain(&journal, violation, beside, &[], USUAL_LINES) {
             Ok(explained) => (self.divergence, self.chain) = (explained.divergence, explained.chain),
             Err(error) => self.remarks.push(error),
         }
-        self.violation = Some(violation);
         self.journals = Some((journal, passing));
         Ok(())
     }
