@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hostile = run(Story { volume: HOSTILE, ..Story::FAILS });
     let large = run(Story { rounds: 20_000, ..Story::FAILS });
     let chain = ["   6.000000s  Volume vol-1: created".to_owned(), HOSTILE.to_owned()];
-    let page = |run, twin| Page { run, twin, divergence: &[], chain: &chain, parted_at: None }.html();
+    let page = |run, twin| Page { run, twin, divergence: &[], chain: &chain, parted_at: None, decided: None }.html();
     let files = [
         ("run.html", page(&fails, None)),
         ("twin.html", page(&fails, Some(&passes))),

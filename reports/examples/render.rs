@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let twin = journals.get(1).map(read).transpose()?;
     let chain = chains.first().map(std::fs::read_to_string).transpose()?.unwrap_or_default();
     let chain: Vec<String> = chain.lines().map(str::to_owned).collect();
-    let page = Page { run: &run, twin: twin.as_ref(), divergence: &[], chain: &chain, parted_at: None };
+    let page = Page { run: &run, twin: twin.as_ref(), divergence: &[], chain: &chain, parted_at: None, decided: None };
     let text = if out.ends_with(".json") { perfetto(&run) } else { page.html() };
     std::fs::write(out, text)?;
     Ok(())

@@ -160,7 +160,7 @@ function newPainter(app, canvas) {
     }
   }
 
-  /** Faults as bands behind all lanes. */
+  /** Faults as bands behind all lanes, and the time in which the failure was decided. */
   function bands(context, height) {
     context.fillStyle = colours.fault;
     for (const bar of app.faults) {
@@ -170,13 +170,20 @@ function newPainter(app, canvas) {
       context.globalAlpha = bar.run ? 0.05 : 0.1;
       context.fillRect(left, SIZE.ruler, Math.max(right - left, 1), height);
     }
+    if (model.decided) {
+      const [left, right] = model.decided.map((at) => Math.min(Math.max(xOf(view, at), view.gutter), view.width));
+      context.globalAlpha = 0.12;
+      context.fillStyle = colours.odd;
+      context.fillRect(left, SIZE.ruler, right - left, height);
+    }
     context.globalAlpha = 1;
   }
 
-  /** What is marked through all lanes, with where its tag stands in the ruler: damage, and where the runs part. */
+  /** What is marked through all lanes, with where its tag stands in the ruler: damage, where the runs part, from where on none passes. */
   function marked(context) {
     const all = app.damage.map(({ at, run }) => ({ at, colour: colours.damage, label: run ? 'violation in the twin' : 'violation', dash: [] }));
     if (model.parted) all.push({ at: model.parted[0], colour: colours.twin, label: 'they part here', dash: [5, 4] });
+    if (model.decided) all.push({ at: model.decided[1], colour: colours.odd, label: 'decided by here', dash: [2, 3] });
     const placed = all.map((mark) => {
       const x = Math.round(xOf(view, mark.at)) + 0.5;
       const room = context.measureText(mark.label).width + 10;
@@ -367,6 +374,12 @@ function paintOverview(app, canvas, width, height) {
   if (model.parted) {
     context.fillStyle = colours.twin;
     context.fillRect(x(model.parted[0]) - 1, 0, 2, height);
+  }
+  if (model.decided) {
+    const [from, to] = model.decided.map(x);
+    context.fillStyle = colours.odd;
+    context.globalAlpha = 0.35;
+    context.fillRect(from, 0, Math.max(to - from, 2), height);
   }
   context.fillStyle = colours.paper;
   context.globalAlpha = 0.6;

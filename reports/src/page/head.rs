@@ -39,7 +39,13 @@ fn verdict(page: &Page<'_>, summary: &Summary) -> String {
         })
         .collect();
     let list = if items.is_empty() { String::new() } else { format!("<ul class=\"violations\">{items}</ul>\n") };
-    format!("<h1>{} <span class=\"verdict {class}\">{word}</span></h1>\n{list}", escape(&page.run.header.title))
+    let decided = page.decided.map_or_else(String::new, |(open, lost)| {
+        let button = |at: Nanos| format!("<button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button>", at.0);
+        let (open, lost) = (button(open), button(lost));
+        format!("<p>Decided between {open}, up to where it could still pass, and {lost}: what lies between is where to look.</p>\n")
+    });
+    let title = escape(&page.run.header.title);
+    format!("<h1>{title} <span class=\"verdict {class}\">{word}</span></h1>\n{list}{decided}")
 }
 
 fn reproduce(page: &Page<'_>, parted: Option<(Nanos, Nanos)>) -> String {

@@ -52,6 +52,8 @@ pub struct Page<'a> {
     pub chain: &'a [String],
     /// When the run parted from its twin, in its own time and in the twin's.
     pub parted_at: Option<(Nanos, Nanos)>,
+    /// Between which times the failure was decided, if that was searched for: up to the first the run could still pass.
+    pub decided: Option<(Nanos, Nanos)>,
 }
 
 /// What the page's script is given.
@@ -61,6 +63,8 @@ struct Embedded {
     runs: Vec<Data>,
     /// When the runs part, in the run and in its twin.
     parted: Option<(u64, u64)>,
+    /// Between which times of the run its failure was decided.
+    decided: Option<(u64, u64)>,
 }
 
 impl Page<'_> {
@@ -70,7 +74,9 @@ impl Page<'_> {
         let parted = self.parted_at;
         let mut runs = vec![Data::of(self.run, &summary)];
         runs.extend(self.twin.map(|twin| Data::of(twin, &Summary::of(twin))));
-        let embedded = Embedded { kinds: rows::KINDS, runs, parted: parted.map(|(ours, theirs)| (ours.0, theirs.0)) };
+        let numbers = |times: Option<(Nanos, Nanos)>| times.map(|(one, other)| (one.0, other.0));
+        let (parted_at, decided) = (numbers(parted), numbers(self.decided));
+        let embedded = Embedded { kinds: rows::KINDS, runs, parted: parted_at, decided };
         let json = serde_json::to_string(&embedded).expect("numbers and strings are JSON");
         let body = format!(
             "{}{}<script type=\"application/json\" id=\"data\">{}</script>",

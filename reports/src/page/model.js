@@ -66,7 +66,7 @@ function decodeRun(raw, number) {
 function decode(text) {
   const raw = JSON.parse(text);
   const kinds = decodeKinds(raw.kinds);
-  return { kinds, runs: raw.runs.map((run, number) => decodeRun(run, number)), parted: raw.parted };
+  return { kinds, runs: raw.runs.map((run, number) => decodeRun(run, number)), parted: raw.parted, decided: raw.decided };
 }
 
 /** A field of a row by its name, as a string or a number; undefined if its kind has none of that name. */

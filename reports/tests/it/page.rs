@@ -12,7 +12,7 @@ use crate::sample::{HOSTILE, Story, run};
 
 fn html(run: &JournalFile, twin: Option<&JournalFile>) -> String {
     let chain = ["   0.100000s  Volume vol-1: created".to_owned(), HOSTILE.to_owned()];
-    Page { run, twin, divergence: &["they part".to_owned()], chain: &chain, parted_at: None }.html()
+    Page { run, twin, divergence: &["they part".to_owned()], chain: &chain, parted_at: None, decided: None }.html()
 }
 
 fn embedded(html: &str) -> Value {
@@ -180,8 +180,12 @@ fn two_runs_stand_beside_each_other_and_part_where_it_is_said() {
     assert_eq!(data["runs"].as_array().unwrap().len(), 2);
     assert_eq!(data["parted"], Value::Null);
     let parted_at = Some((Nanos(3), Nanos(4)));
-    let page = Page { run: &fails, twin: Some(&passes), divergence: &[], chain: &[], parted_at };
-    assert_eq!(embedded(&page.html())["parted"], serde_json::json!([3, 4]));
+    let decided = Some((Nanos(1_000_000_000), Nanos(2_000_000_000)));
+    let html = Page { run: &fails, twin: Some(&passes), divergence: &[], chain: &[], parted_at, decided }.html();
+    let data = embedded(&html);
+    assert_eq!(data["parted"], serde_json::json!([3, 4]));
+    assert_eq!(data["decided"], serde_json::json!([1_000_000_000, 2_000_000_000]));
+    assert!(html.contains("Decided between"), "told without a script too");
 }
 
 #[test]

@@ -98,6 +98,9 @@ pub struct ExplainOptions {
     /// What became of the object of this name, instead of those that belong to the violation
     #[arg(long, value_name = "NAME")]
     pub about: Vec<String>,
+    /// Say when in the run it was decided, too: at most 40 more runs of it, each by other chance from some time on
+    #[arg(long)]
+    pub decided: bool,
 }
 
 /// What of the system under test runs.
@@ -273,6 +276,9 @@ pub struct FindOptions {
     /// Processor time after which a search is given up
     #[arg(long, value_name = "DURATION", default_value = "20m", value_parser = corral_world::text::parse_duration)]
     pub cap: Duration,
+    /// Note each search as a line of this file as soon as it is done, and do none again that stands there
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
     /// Worker processes (as many as there are cores by default)
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,

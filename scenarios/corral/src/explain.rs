@@ -1,11 +1,13 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
-use corral_explore::{explain_seed_file, first_violation};
+use corral_core::journal::JournalFile;
+use corral_explore::{Pool, decided, explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
-use corral_world::SeedFile;
+use corral_world::{Recipe, SeedFile, Violation};
 
 use crate::arguments::ExplainOptions;
 use crate::failure::{Done, Refused, Status};
+use crate::fuzz::workers;
 use crate::journal;
 use crate::say::say;
 
@@ -21,16 +23,17 @@ pub fn explain(options: &ExplainOptions) -> Done {
         )));
     }
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2);
+    let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2);
     let arm = &file.fails[0];
-    let Some(explained) = explain_seed_file(&file, catalogue(), &options.about, options.lines)? else {
+    let Some((run, explained)) = explain_seed_file(&file, catalogue(), &options.about, options.lines)? else {
         let signature = &file.expect.signature;
         say(format_args!("{}, {arm}: faded: this arm no longer shows {signature}", options.file.display()));
         return Ok(Status::Violation);
     };
     say(format_args!("{}, seed {}, {arm}", file.scenario, file.seed));
     explained.lines().for_each(say);
-    Ok(Status::AsExpected)
+    drop(watchdog);
+    tell_when(options, &run, &explained.violation)
 }
 
 fn explain_journal(options: &ExplainOptions) -> Done {
@@ -49,5 +52,18 @@ fn explain_journal(options: &ExplainOptions) -> Done {
     let explained = corral_explore::explain(&run, &violation, twin, &options.about, options.lines)?;
     say(&run.header.title);
     explained.lines().for_each(say);
+    tell_when(options, &run, &violation)
+}
+
+/// Searches for when it was decided, if that is asked for.
+fn tell_when(options: &ExplainOptions, run: &JournalFile, violation: &Violation) -> Done {
+    if options.decided {
+        let recipe: Recipe = serde_json::from_value(run.header.run.clone())
+            .map_err(|error| Refused::path(&options.file, "does not say of which run it is", error))?;
+        let mut pool = Pool::start(workers(None)?);
+        let wanted = [violation.group()].into();
+        let decided = decided(&mut pool, &recipe, run, violation.at, &wanted).map_err(Refused::new)?;
+        say(format_args!("It was {}.", decided.told()));
+    }
     Ok(Status::AsExpected)
 }

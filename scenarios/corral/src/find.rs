@@ -1,16 +1,34 @@
 //! `corral find`: how long it takes to find what seed files are about, from many starting points.
 
-use corral_explore::Search;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use corral_explore::{Search, Workers};
 use corral_scenarios::catalogue;
 use corral_world::SeedFile;
+use serde::{Deserialize, Serialize};
 
 use crate::arguments::FindOptions;
 use crate::failure::{Done, Refused, Status};
-use crate::fuzz::workers;
+use crate::fuzz::{interrupted, workers};
+use crate::lines::{self, Lines};
 use crate::provenance::{commit, machine};
 use crate::replay::{load, name_of};
 use crate::say::say;
 use crate::table::table;
+
+/// A search as a line of a record.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    file: String,
+    guided: bool,
+    start: u64,
+    seeds: u64,
+    cpu_ms: u64,
+    found: bool,
+    commit: String,
+}
 
 /// Searches and prints a table; status 1 if some file's failure was not found from any starting point.
 pub fn find(options: &FindOptions) -> Done {
@@ -23,15 +41,27 @@ pub fn find(options: &FindOptions) -> Done {
         starts: options.starts.into(),
         cap: options.cap,
         guided: options.guided,
-        workers: workers(options.jobs)?,
+        workers: Workers { interrupted: interrupted()?, ..workers(options.jobs)? },
     };
-    let searches = corral_explore::find(catalogue(), &files, &find_options, |search| {
-        let found = if search.found { "found" } else { "not found" };
-        let (name, Search { start, seeds, .. }) = (name_of(&paths[search.target]), search);
-        eprintln!("{name}, from seed {start}: {found} in {seeds} seeds, {:.1} CPU s", search.cpu.as_secs_f64());
+    let (known, mut record) = match &options.record {
+        Some(path) => {
+            let refused = |error| Refused::path(path, "cannot be written", error);
+            let record = Lines::append(path).map_err(refused)?;
+            (known(path, &paths, &find_options)?, Some(record))
+        }
+        None => (Vec::new(), None),
+    };
+    let commit = commit();
+    let searches = corral_explore::find(catalogue(), &files, &find_options, &known, |search| {
+        let (file, Search { start, seeds, cpu, found, .. }) = (name_of(&paths[search.target]), search.clone());
+        let word = if found { "found" } else { "not found" };
+        eprintln!("{file}, from start {start}: {word} in {seeds} seeds, {:.1} CPU s", cpu.as_secs_f64());
+        let (guided, cpu_ms, commit) = (options.guided, cpu.as_millis() as u64, commit.clone());
+        let line = Line { file, guided, start, seeds, cpu_ms, found, commit };
+        record.as_mut().map_or(Ok(()), |record| record.add(&line))
     });
     let searches = searches.map_err(Refused::new)?;
-    say(format_args!("{}; commit {}", machine(), commit()));
+    say(format_args!("{}; commit {commit}", machine()));
     let head =
         ["seed file", "scenario", "arm", "found", "seeds: median (least to most)", "CPU s: median (least to most)"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -40,6 +70,9 @@ pub fn find(options: &FindOptions) -> Done {
         let of_file: Vec<&Search> = searches.iter().filter(|search| search.target == target).collect();
         let found = of_file.iter().filter(|search| search.found).count();
         never |= found == 0;
+        if of_file.is_empty() {
+            continue;
+        }
         rows.push(vec![
             name_of(path),
             file.scenario.clone(),
@@ -51,6 +84,23 @@ pub fn find(options: &FindOptions) -> Done {
     }
     say(table(&rows).trim_end());
     Ok(if never { Status::Violation } else { Status::AsExpected })
+}
+
+/// The searches that a record has of these files; one that was given up earlier than this one would be is none.
+fn known(path: &Path, files: &[PathBuf], options: &corral_explore::FindOptions) -> Result<Vec<Search>, Refused> {
+    let lines: Vec<Line> = lines::read(path, "search")?;
+    let is_asked = |line: &Line| {
+        let cpu = Duration::from_millis(line.cpu_ms);
+        line.guided == options.guided && line.start < options.starts && (line.found || cpu >= options.cap)
+    };
+    let search = |Line { file, start, seeds, cpu_ms, found, .. }: Line| {
+        let target = files.iter().position(|path| name_of(path) == file)?;
+        Some(Search { target, start, seeds, cpu: Duration::from_millis(cpu_ms), found })
+    };
+    let mut known: Vec<Search> = lines.into_iter().filter(is_asked).filter_map(search).collect();
+    known.sort_by_key(|search| (search.target, search.start, !search.found));
+    known.dedup_by_key(|search| (search.target, search.start));
+    Ok(known)
 }
 
 /// Median and extremes of a measure, with so many digits. A search that was given up would have gone on: its figure is a lower bound.

@@ -136,7 +136,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
 }
 
 /// Becomes true with the first Ctrl-C; the second ends the process as it always does.
-fn interrupted() -> Result<Arc<AtomicBool>, Refused> {
+pub fn interrupted() -> Result<Arc<AtomicBool>, Refused> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let handler = move || {

@@ -12,6 +12,7 @@ mod fuzz;
 mod gallery;
 mod inspect;
 mod journal;
+mod lines;
 mod list;
 mod merge;
 mod night;

@@ -8,7 +8,8 @@ use corral_reports::Night;
 use crate::arguments::MergeOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::report;
-use crate::night::{NightFolder, RUNS, SUMMARY, Told, read_runs};
+use crate::lines;
+use crate::night::{NightFolder, RUNS, SUMMARY, Told};
 use crate::say::say;
 
 /// Merges, and prints what all of them found.
@@ -38,7 +39,7 @@ pub fn merge(options: &MergeOptions) -> Done {
         let Night { arm, scenarios, machine, commit, toolchain, .. } = night;
         told = Told { arm, scenarios, seeds, machine, commit, toolchain };
         findings.extend(night.findings.into_iter().map(|finding| (folder.clone(), finding)));
-        all.extend(read_runs(&folder.join(RUNS))?);
+        all.extend(lines::read::<Ran>(&folder.join(RUNS), "run")?);
     }
     // In the order of one whole run; the first of equal runs stays.
     all.sort_by(|one: &Ran, other: &Ran| one.place().cmp(&other.place()));

@@ -3,8 +3,7 @@
 //! `runs.jsonl` is written as the runs come, a finding's files as soon as it is known, `summary.json`, `index.html` and `junit.xml` after each finding
 //! and at the end. Each file is written beside its name and then moved there: whatever ends the process, what was found before is whole.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use corral_world::{Arm, Recipe, Violation};
 
 use crate::failure::Refused;
 use crate::finding;
+use crate::lines::{self, Lines};
 use crate::provenance::{commit, machine, toolchain};
 
 /// A line for each run.
@@ -56,7 +56,7 @@ impl Told {
 pub struct NightFolder {
     path: PathBuf,
     told: Told,
-    runs: File,
+    runs: Lines,
     findings: Vec<corral_reports::Finding>,
 }
 
@@ -68,8 +68,7 @@ impl NightFolder {
     pub fn new(path: &Path, told: Told) -> Result<NightFolder, Refused> {
         std::fs::create_dir_all(path).map_err(|error| Refused::path(path, "cannot be made", error))?;
         let runs = path.join(RUNS);
-        let options = File::options().append(true).create_new(true).clone();
-        let runs = options.open(&runs).map_err(|error| match error.kind() {
+        let runs = Lines::create(&runs).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 Refused::new(format!("{}: holds the runs of another night; name a new folder", path.display()))
             }
@@ -93,9 +92,7 @@ impl NightFolder {
 
     /// Notes a run.
     pub fn ran(&mut self, ran: &Ran) -> io::Result<()> {
-        let mut line = serde_json::to_vec(ran)?;
-        line.push(b'\n');
-        self.runs.write_all(&line).map_err(|error| at(&self.path.join(RUNS), &error))
+        self.runs.add(ran)
     }
 
     /// Keeps a failure as it was met, before anything is tried with it.
@@ -157,7 +154,8 @@ pub fn write_page(folder: &Path, name: &str, finding: &Finding) -> io::Result<()
     let Some((journal, twin)) = &finding.journals else { return Ok(()) };
     let (divergence, chain) = (&finding.divergence, &finding.chain);
     let parted_at = twin.as_ref().and_then(|twin| parting(journal, twin));
-    let page = Page { run: journal, twin: twin.as_ref(), divergence, chain, parted_at };
+    let decided = finding.decided.as_ref().and_then(|decided| Some((decided.open_at()?, decided.lost_at)));
+    let page = Page { run: journal, twin: twin.as_ref(), divergence, chain, parted_at, decided };
     write(&folder.join(format!("{name}.html")), page.html().as_bytes())
 }
 
@@ -266,25 +264,9 @@ pub fn of_run(run: &JournalFile) -> Night {
 pub fn corpus(folders: &[PathBuf]) -> Result<Vec<Ran>, Refused> {
     let mut all = Vec::new();
     for folder in folders {
-        all.extend(read_runs(&folder.join(RUNS))?.into_iter().filter(|ran| !ran.new_situations.is_empty()));
+        all.extend(
+            lines::read::<Ran>(&folder.join(RUNS), "run")?.into_iter().filter(|ran| !ran.new_situations.is_empty()),
+        );
     }
     Ok(all)
-}
-
-/// The runs of a night. A last line that was cut short by whatever ended the night is left out.
-pub fn read_runs(path: &Path) -> Result<Vec<Ran>, Refused> {
-    let file = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
-    let lines: Vec<String> = BufReader::new(file)
-        .lines()
-        .collect::<Result<_, _>>()
-        .map_err(|error| Refused::path(path, "cannot be read", error))?;
-    let mut runs = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(ran) => runs.push(ran),
-            Err(_) if index + 1 == lines.len() => {}
-            Err(error) => return Err(Refused::new(format!("{}:{}: is no run: {error}", path.display(), index + 1))),
-        }
-    }
-    Ok(runs)
 }

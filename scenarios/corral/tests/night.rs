@@ -150,6 +150,35 @@ fn a_faded_seed_file_is_given_another_seed() {
 }
 
 #[test]
+fn a_search_that_was_cut_short_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../seeds/10791-v2-instance-manager-deadlock.toml");
+    let [there, nowhere, record] = ["there.toml", "nowhere.toml", "record"].map(|name| folder.path().join(name));
+    let text = std::fs::read_to_string(seeds).expect("a seed file");
+    std::fs::write(&there, &text).expect("a writable folder");
+    let never =
+        |line: &str| if line.starts_with("signature ") { "signature = \"no such\"".into() } else { line.into() };
+    std::fs::write(&nowhere, text.lines().map(never).collect::<Vec<String>>().join("\n")).expect("a writable folder");
+    let search = |starts: &str, files: &[&Path]| {
+        let (starts, record) = (starts.to_owned(), record.display().to_string());
+        let mut command = command(&["find", "--cap", "0s", "--starts", &starts, "--record", &record]);
+        command.args(files);
+        String::from_utf8(ends(command, 1).stderr).expect("UTF-8").lines().count()
+    };
+    let lines = || std::fs::read_to_string(&record).expect("a record").lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(search("1", &[&nowhere]), 1);
+    let first = lines();
+    // Whatever wrote it was killed in the middle of a line.
+    std::fs::write(&record, format!("{}\n{{\"file\":", first[0])).expect("a writable folder");
+    assert_eq!(search("2", &[&there, &nowhere]), 3, "one of four was known");
+    let all = lines();
+    assert_eq!((all.len(), &all[0]), (4, &first[0]));
+    let found = all.iter().filter(|line| line.contains("\"found\":true")).collect::<Vec<_>>();
+    assert!(found.len() == 2 && found.iter().all(|line| line.contains("\"there\"")), "{all:?}");
+    assert_eq!(search("2", &[&there, &nowhere]), 0, "all are known");
+}
+
+#[test]
 fn a_folder_that_cannot_be_used_is_refused_before_anything_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");

@@ -97,7 +97,7 @@ pub fn explain(
     Ok(Explanation { violation: violation.clone(), divergence, chain })
 }
 
-/// Runs the first failing arm of a seed file, and its twin, and explains its violation; none if the arm no longer shows that.
+/// Runs the first failing arm of a seed file, and its twin, and explains its violation, with the run; none if the arm no longer shows that.
 ///
 /// # Errors
 /// The arm cannot run, or there is nothing of these names in it; in one line.
@@ -106,7 +106,7 @@ pub fn explain_seed_file(
     catalogue: &dyn Catalogue,
     about: &[String],
     most_lines: u16,
-) -> Result<Option<Explanation>, String> {
+) -> Result<Option<(JournalFile, Explanation)>, String> {
     let arm = file.fails.first().ok_or("no arm of it fails, there is nothing to explain")?;
     let journal = journal_of(&file.recipe(arm), catalogue)?;
     let Some(violation) = violations(&journal).into_iter().find(|found| file.expects(found)) else { return Ok(None) };
@@ -116,7 +116,8 @@ pub fn explain_seed_file(
     };
     let twin = twin.as_ref().filter(|(twin, _)| !violations(twin).iter().any(|found| file.expects(found)));
     let twin = twin.map(|(twin, differs)| (twin, differs.as_str()));
-    explain(&journal, &violation, twin, about, most_lines).map(Some)
+    let explained = explain(&journal, &violation, twin, about, most_lines)?;
+    Ok(Some((journal, explained)))
 }
 
 /// Does a run in this process, for its journal.

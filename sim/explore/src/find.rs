@@ -1,6 +1,8 @@
 //! How long it takes to find a recorded failure without help: seeds and processor time, from many starting points.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use corral_world::{Arm, Catalogue, Recipe, SeedFile};
@@ -27,11 +29,11 @@ pub struct FindOptions {
 }
 
 /// The search for a failure from one starting point, which takes seeds in order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Search {
     /// Which of the failures.
     pub target: usize,
-    /// The first seed.
+    /// The starting point, from 0; its first seed is this many millions.
     pub start: u64,
     /// Runs done.
     pub seeds: u64,
@@ -41,26 +43,43 @@ pub struct Search {
     pub found: bool,
 }
 
-/// A search one of whose runs is being done.
-struct UnderWay<'a> {
-    search: Search,
-    recipe: Recipe,
+/// Runs of one scenario under one arm from one starting point: they serve all failures that are looked for there.
+struct Walk<'a> {
+    scenario: &'a str,
+    arm: &'a Arm,
+    start: u64,
+    seeds: u64,
+    cpu: Duration,
+    /// What has not been found.
+    open: Vec<usize>,
     guidance: Option<Guidance<'a>>,
 }
 
-impl<'a> UnderWay<'a> {
+impl Walk<'_> {
     /// Its next run.
-    fn start(
-        pool: &mut Pool,
-        (file, arm): (&SeedFile, &Arm),
-        search: Search,
-        mut guidance: Option<Guidance<'a>>,
-    ) -> (Ticket, UnderWay<'a>) {
-        let seed = search.start + search.seeds;
-        let plan = guidance.as_mut().and_then(|guidance| guidance.guide.plan(&file.scenario, seed));
-        let recipe = Recipe { scenario: file.scenario.clone(), arm: arm.clone(), seed, plan, fork: None };
-        let job = Job { recipe: recipe.clone(), situations: guidance.is_some(), keep: None };
-        (pool.submit(job), UnderWay { search, recipe, guidance })
+    fn next(&mut self, pool: &mut Pool) -> (Ticket, Recipe) {
+        let seed = self.start * APART + self.seeds;
+        let plan = self.guidance.as_mut().and_then(|guidance| guidance.guide.plan(self.scenario, seed));
+        let recipe = Recipe { scenario: self.scenario.to_owned(), arm: self.arm.clone(), seed, plan, fork: None };
+        let job = Job { recipe: recipe.clone(), situations: self.guidance.is_some(), keep: None };
+        (pool.submit(job), recipe)
+    }
+
+    /// Takes a run in; what it shows is open no more.
+    fn ran(&mut self, recipe: Recipe, result: &JobResult, files: &[SeedFile]) -> Vec<Search> {
+        if let Some(guidance) = &mut self.guidance {
+            let ran = Ran::new(recipe, result, &guidance.met);
+            guidance.guide.learn(&ran);
+            guidance.met.extend(ran.new_situations);
+        }
+        self.seeds += 1;
+        self.cpu += result.cpu();
+        let found: Vec<usize> = self.open.extract_if(.., |target| shows(result, &files[*target])).collect();
+        found.into_iter().map(|target| self.search(target, true)).collect()
+    }
+
+    fn search(&self, target: usize, found: bool) -> Search {
+        Search { target, start: self.start, seeds: self.seeds, cpu: self.cpu, found }
     }
 }
 
@@ -70,53 +89,73 @@ struct Guidance<'a> {
     met: BTreeSet<u64>,
 }
 
-/// Searches for what each seed file is about, in its scenario and its first failing arm and with none of its plan. The searches come in the order
-/// of the files and their starting points; the numbers of seeds are the same for any number of workers. `progress` is called after each search.
+/// Searches for what each seed file is about, in its scenario and its first failing arm and with none of its plan. Files of one scenario and arm share
+/// their runs. The searches come in the order of the files and their starting points; the numbers of seeds are the same for any number of workers and
+/// whatever else is looked for. `known` searches are not done again; `progress` is called after each of the others. Once the user has had enough, those that are done are returned.
 ///
 /// # Errors
-/// A worker cannot be started or does not speak the protocol.
+/// A worker cannot be started or does not speak the protocol; or what `progress` returns.
 pub fn find(
     catalogue: &dyn Catalogue,
     files: &[SeedFile],
     options: &FindOptions,
-    mut progress: impl FnMut(&Search),
-) -> std::io::Result<Vec<Search>> {
+    known: &[Search],
+    mut progress: impl FnMut(&Search) -> io::Result<()>,
+) -> io::Result<Vec<Search>> {
     let mut pool = Pool::start(options.workers.clone());
-    let targets: Vec<(&SeedFile, &Arm)> =
-        files.iter().filter_map(|file| file.fails.first().map(|arm| (file, arm))).collect();
-    let begin = |target, nth: u64| Search { target, start: nth * APART, seeds: 0, cpu: Duration::ZERO, found: false };
-    let mut waiting: VecDeque<Search> =
-        (0..targets.len()).flat_map(|target| (0..options.starts).map(move |nth| begin(target, nth))).collect();
-    let mut under_way: BTreeMap<Ticket, UnderWay<'_>> = BTreeMap::new();
-    let mut done: Vec<Search> = Vec::new();
+    let mut places: Vec<((&str, &Arm), Vec<usize>)> = Vec::new();
+    for (target, file) in files.iter().enumerate() {
+        let Some(arm) = file.fails.first() else { continue };
+        let place = (file.scenario.as_str(), arm);
+        match places.iter_mut().find(|(other, _)| *other == place) {
+            Some((_, targets)) => targets.push(target),
+            None => places.push((place, vec![target])),
+        }
+    }
+    let mut done: Vec<Search> = known.to_vec();
+    let is_known = |target, start| known.iter().any(|search| (search.target, search.start) == (target, start));
+    let walk = |start: u64, (scenario, arm): (_, _), targets: &[usize]| Walk {
+        scenario,
+        arm,
+        start,
+        seeds: 0,
+        cpu: Duration::ZERO,
+        open: targets.iter().copied().filter(|target| !is_known(*target, start)).collect(),
+        guidance: options
+            .guided
+            .then(|| Guidance { guide: Guide::new(catalogue, arm, start * APART), met: BTreeSet::new() }),
+    };
+    // Starting point by starting point: a measurement that is ended early has some of each failure.
+    let mut waiting: VecDeque<Walk<'_>> = (0..options.starts)
+        .flat_map(|start| places.iter().map(move |(place, targets)| (start, *place, targets)))
+        .map(|(start, place, targets)| walk(start, place, targets))
+        .filter(|walk| !walk.open.is_empty())
+        .collect();
+    let mut under_way: BTreeMap<Ticket, (Walk<'_>, Recipe)> = BTreeMap::new();
     loop {
         while under_way.len() < pool.count()
-            && let Some(search) = waiting.pop_front()
+            && let Some(mut walk) = waiting.pop_front()
         {
-            let arm = targets[search.target].1;
-            let guide = options.guided.then(|| Guide::new(catalogue, arm, search.start));
-            let guidance = guide.map(|guide| Guidance { guide, met: BTreeSet::new() });
-            under_way.extend([UnderWay::start(&mut pool, targets[search.target], search, guidance)]);
+            let (ticket, recipe) = walk.next(&mut pool);
+            under_way.insert(ticket, (walk, recipe));
         }
-        if under_way.is_empty() {
+        if under_way.is_empty() || options.workers.interrupted.load(Ordering::SeqCst) {
             done.sort_by_key(|search| (search.target, search.start));
             return Ok(done);
         }
         let Some((ticket, result)) = pool.next(Duration::from_secs(1))? else { continue };
-        let Some(UnderWay { mut search, recipe, mut guidance }) = under_way.remove(&ticket) else { continue };
-        if let Some(guidance) = &mut guidance {
-            let ran = Ran::new(recipe, &result, &guidance.met);
-            guidance.guide.learn(&ran);
-            guidance.met.extend(ran.new_situations);
+        let Some((mut walk, recipe)) = under_way.remove(&ticket) else { continue };
+        let mut ended = walk.ran(recipe, &result, files);
+        if walk.cpu >= options.cap {
+            ended.extend(std::mem::take(&mut walk.open).into_iter().map(|target| walk.search(target, false)));
         }
-        search.seeds += 1;
-        search.cpu += result.cpu();
-        search.found = shows(&result, targets[search.target].0);
-        if search.found || search.cpu >= options.cap {
-            progress(&search);
+        for search in ended {
+            progress(&search)?;
             done.push(search);
-        } else {
-            under_way.extend([UnderWay::start(&mut pool, targets[search.target], search, guidance)]);
+        }
+        if !walk.open.is_empty() {
+            let (ticket, recipe) = walk.next(&mut pool);
+            under_way.insert(ticket, (walk, recipe));
         }
     }
 }

@@ -54,7 +54,15 @@ pub fn page(_scale: Scale) -> Vec<Figure> {
     let (page_took, page) = timed(|| {
         let violation = first_violation(&journal, catalogue(), |_| true).expect("it fails");
         let told = explain(&journal, &violation, None, &[], USUAL_LINES).expect("no name was asked for");
-        Page { run: &journal, twin: None, divergence: &told.divergence, chain: &told.chain, parted_at: None }.html()
+        Page {
+            run: &journal,
+            twin: None,
+            divergence: &told.divergence,
+            chain: &told.chain,
+            parted_at: None,
+            decided: None,
+        }
+        .html()
     });
     let events = journal.records.len();
     vec![
