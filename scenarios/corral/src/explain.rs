@@ -1,7 +1,7 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
 use corral_core::journal::JournalFile;
-use corral_explore::{Pool, decided, explain_seed_file, first_violation};
+use corral_explore::{Failing, Pool, decided, explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, SeedFile, Violation};
 
@@ -62,7 +62,8 @@ fn tell_when(options: &ExplainOptions, run: &JournalFile, violation: &Violation)
             .map_err(|error| Refused::path(&options.file, "does not say of which run it is", error))?;
         let mut pool = Pool::start(workers(None)?);
         let wanted = [violation.group()].into();
-        let decided = decided(&mut pool, &recipe, run, violation.at, &wanted).map_err(Refused::new)?;
+        let failing = Failing { recipe: &recipe, wanted: &wanted, journal: run };
+        let decided = decided(&mut pool, &failing, violation.at, &|| true).map_err(Refused::new)?;
         say(format_args!("It was {}.", decided.told()));
     }
     Ok(Status::AsExpected)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use corral_explore::{Job, Limits, Origin, Pool, Workers, attribute, decided, first_violation};
+use corral_explore::{Failing, Job, Limits, Origin, Pool, Workers, attribute, decided, first_violation};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Recipe};
 
@@ -29,7 +29,8 @@ fn a_failure_needs_its_defect_and_is_decided_at_some_time() {
 
     let violation = first_violation(&journal, catalogue(), |_| true).expect("it fails");
     let wanted: BTreeSet<_> = [violation.group()].into();
-    let decided = decided(&mut pool, &recipe, &journal, violation.at, &wanted).expect("workers");
+    let failing = Failing { recipe: &recipe, wanted: &wanted, journal: &journal };
+    let decided = decided(&mut pool, &failing, violation.at, &|| true).expect("workers");
     let open = decided.open_at().expect("its plan alone does not decide it");
     assert!(open < decided.lost_at && decided.lost_at <= violation.at, "{}", decided.told());
     let passing: Recipe = decided.passing.clone().expect("just seen");
@@ -37,7 +38,7 @@ fn a_failure_needs_its_defect_and_is_decided_at_some_time() {
     assert!(result.signatures().is_disjoint(&wanted), "the fork that passed passes again");
 
     let scratch = folder.path().join("other.part");
-    let parts = attribute(&mut pool, catalogue(), &recipe, &wanted, &journal, open, &scratch).expect("workers");
+    let parts = attribute(&mut pool, catalogue(), &failing, open, &scratch, &|| true).expect("workers");
     let causes: Vec<&str> = parts.iter().filter(|part| part.is_cause()).map(|part| part.id.as_str()).collect();
     // Both are needed: where a BackupVolume's Backups are deleted with it, as c8's cure does, no collector deletes them while the client does.
     assert_eq!(causes, ["10120", "c8"], "{parts:#?}");

@@ -3,7 +3,7 @@
 //! Each of them is silenced in turn. A defect that has no part in the run leaves it the same to the last event. One whose absence ends the failure is
 //! tried in forks of the run, with it and without it, from a time before the failure was decided: later, any difference in time could avert it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use corral_core::journal::JournalFile;
 use corral_world::{Catalogue, Recipe};
 
 use crate::explain::parting;
-use crate::forks::{FORKS, failing};
+use crate::forks::{FORKS, Failing, failing};
 use crate::investigate::Origin;
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
@@ -34,41 +34,58 @@ pub enum Part {
     /// The run is another without it, and fails all the same: there is another cause.
     Another,
     /// Without it the run passes. Of its forks at a time, so many fail:
-    Cause {
+    Passes {
         /// The time.
         from: Nanos,
-        /// Without it.
-        without: usize,
         /// With it.
-        with: usize,
-        /// Of so many; where one fails without it, no more are tried.
-        of: usize,
+        with: Share,
+        /// Without it; none were tried where too few fail with it.
+        without: Share,
     },
+}
+
+/// So many of so many forks fail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Forks that fail.
+    pub failing: usize,
+    /// Forks that were tried.
+    pub of: usize,
+}
+
+impl Share {
+    fn of(failing: &[bool]) -> Share {
+        Share { failing: failing.iter().filter(|fails| **fails).count(), of: failing.len() }
+    }
 }
 
 /// Forks that fail, so that it says something if none of them does without a defect.
 const FAILING: usize = FORKS as usize;
+/// As many as that, if no more are found.
+const ENOUGH: usize = FAILING - 1;
 /// Forks among which they are looked for.
-const MOST: u32 = 24;
+const MOST: usize = 24;
+/// Where none of so many fails, no more are tried.
+const HOPELESS: usize = 12;
 
-/// Silences each of the defects that are open in the recipe's arm. `own` is the journal of its run, which could still pass at the time `open`; a
-/// journal of another is written to `scratch` and taken away again.
+/// Silences each of the defects that are open in the run's arm. The run could still pass at the time `open`; a journal of another is written to
+/// `scratch` and taken away again. No forks are tried once `has_time` says so.
 ///
 /// # Errors
 /// A worker cannot be started, or a journal not be written.
 pub fn attribute(
     pool: &mut Pool,
     catalogue: &dyn Catalogue,
-    recipe: &Recipe,
-    wanted: &BTreeSet<Signature>,
-    own: &JournalFile,
+    &Failing { recipe, wanted, journal: own }: &Failing<'_>,
     open: Nanos,
     scratch: &Path,
+    has_time: &dyn Fn() -> bool,
 ) -> io::Result<Vec<Attribution>> {
     let ids = catalogue.open_defects(&recipe.arm);
     let silenced: Vec<Recipe> = ids.iter().map(|id| without(recipe, id)).collect();
     let results = pool.run_all(silenced.iter().cloned().map(Job::from))?;
     let mut attributions = Vec::new();
+    let mut forks = Forks { recipe, wanted, with: BTreeMap::new(), has_time };
     for ((id, silenced), result) in ids.into_iter().zip(silenced).zip(results) {
         let part = if result.verdict().is_some_and(|verdict| verdict.digest == own.header.digest) {
             Part::None
@@ -76,7 +93,7 @@ pub fn attribute(
             Part::Another
         } else {
             let from = open.min(parted(pool, &silenced, own, scratch)?);
-            by_forks(pool, recipe, &silenced, from, wanted)?
+            forks.without(pool, &silenced, from)?
         };
         attributions.push(Attribution { id, part });
     }
@@ -97,29 +114,35 @@ fn parted(pool: &Pool, silenced: &Recipe, own: &JournalFile, scratch: &Path) -> 
     Ok(journal.ok().and_then(|journal| parting(own, &journal)).map_or(Nanos::ZERO, |(at, _)| at))
 }
 
-/// Whether a run that passed without a defect did so because of that, or by luck: a run that goes another way may miss a failure by chance.
-fn by_forks(
-    pool: &mut Pool,
-    recipe: &Recipe,
-    silenced: &Recipe,
-    from: Nanos,
-    wanted: &BTreeSet<Signature>,
-) -> io::Result<Part> {
-    let mut with: Vec<bool> = Vec::new();
-    while count(&with) < FAILING && with.len() < MOST as usize {
-        let next = with.len() as u32;
-        with.extend(failing(pool, recipe, from, next..next + FORKS, wanted)?);
-    }
-    let mut still: Vec<bool> = Vec::new();
-    while count(&still) == 0 && still.len() < with.len() {
-        let next = still.len() as u32;
-        still.extend(failing(pool, silenced, from, next..next + FORKS, wanted)?);
-    }
-    Ok(Part::Cause { from, without: count(&still), with: count(&with[..still.len()]), of: still.len() })
+/// Whether runs that pass without a defect do so because of that, or by luck: a run that goes another way may miss a failure by chance.
+struct Forks<'a> {
+    recipe: &'a Recipe,
+    wanted: &'a BTreeSet<Signature>,
+    /// Forks of the run itself, by their time.
+    with: BTreeMap<Nanos, Vec<bool>>,
+    has_time: &'a dyn Fn() -> bool,
 }
 
-fn count(failing: &[bool]) -> usize {
-    failing.iter().filter(|fails| **fails).count()
+impl Forks<'_> {
+    fn without(&mut self, pool: &mut Pool, silenced: &Recipe, from: Nanos) -> io::Result<Part> {
+        let with = self.with.entry(from).or_default();
+        let is_wanted = |with: &[bool]| {
+            let share = Share::of(with);
+            let hopeless = share.failing == 0 && share.of >= HOPELESS;
+            share.failing < FAILING && share.of < MOST && !hopeless
+        };
+        while is_wanted(with) && (self.has_time)() {
+            let next = with.len() as u32;
+            with.extend(failing(pool, self.recipe, from, next..next + FORKS, self.wanted)?);
+        }
+        let mut still: Vec<bool> = Vec::new();
+        let says_something = Share::of(with).failing >= ENOUGH;
+        while says_something && Share::of(&still).failing == 0 && still.len() < with.len() && (self.has_time)() {
+            let next = still.len() as u32;
+            still.extend(failing(pool, silenced, from, next..next + FORKS, self.wanted)?);
+        }
+        Ok(Part::Passes { from, with: Share::of(with), without: Share::of(&still) })
+    }
 }
 
 impl Attribution {
@@ -129,19 +152,24 @@ impl Attribution {
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
             Part::Another => format!("{id}: also fails without it: a different cause"),
-            Part::Cause { from, without, with, of } => format!(
-                "{id}: without it this run passes; of {of} runs that are the same up to {from} and go on by other chance, {with} fail with it and {without} without{}",
-                match (without, with) {
-                    (0, 3..) => "",
-                    (0, _) => ": perhaps luck",
-                    _ => ": not the only cause",
+            Part::Passes { with: Share { of: 0, .. }, .. } => {
+                format!("{id}: without it this run passes; there was no time to try whether by luck")
+            }
+            Part::Passes { from, with, without } => {
+                let same = format!("of those that are the same up to {from} and go on by other chance");
+                let with_it = format!("{} of {} fail with it", with.failing, with.of);
+                let begun = format!("{id}: without it this run passes; {same}, {with_it}");
+                match without {
+                    Share { of: 0, .. } => format!("{begun}: perhaps luck"),
+                    Share { failing: 0, of } => format!("{begun} and 0 of {of} without"),
+                    Share { failing, of } => format!("{begun} and {failing} of {of} without: not the only cause"),
                 }
-            ),
+            }
         }
     }
 
     /// Whether the failure needs it, as far as was tried: one run that passes may have been lucky, three others beside it hardly.
     pub fn is_cause(&self) -> bool {
-        matches!(self.part, Part::Cause { without: 0, with: 3.., .. })
+        matches!(self.part, Part::Passes { with, without, .. } if with.failing >= ENOUGH && without.failing == 0 && without.of == with.of)
     }
 }

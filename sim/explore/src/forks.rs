@@ -11,6 +11,17 @@ use corral_world::Recipe;
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
 
+/// A failing run.
+#[derive(Clone, Copy, Debug)]
+pub struct Failing<'a> {
+    /// The run.
+    pub recipe: &'a Recipe,
+    /// What of it a run must show to fail in the same way.
+    pub wanted: &'a BTreeSet<Signature>,
+    /// Its journal.
+    pub journal: &'a JournalFile,
+}
+
 /// Forks that are tried at a time before it is taken for lost.
 pub const FORKS: u32 = 4;
 /// Times that are tried: two to this power events are told apart.
@@ -58,16 +69,15 @@ fn forked(recipe: &Recipe, at: Nanos, number: u32) -> Recipe {
 }
 
 /// Searches for the time after which nothing that is left to chance averts a failure. Before that time the share of forks that fail is taken to grow,
-/// so that halving finds it.
+/// so that halving finds it. It is found less exactly where `has_time` ends it early.
 ///
 /// # Errors
 /// A worker cannot be started.
 pub fn decided(
     pool: &mut Pool,
-    recipe: &Recipe,
-    journal: &JournalFile,
+    &Failing { recipe, wanted, journal }: &Failing<'_>,
     seen_at: Nanos,
-    wanted: &BTreeSet<Signature>,
+    has_time: &dyn Fn() -> bool,
 ) -> io::Result<Decided> {
     let mut times: Vec<Nanos> = journal.records.iter().map(|record| record.at).collect();
     times.retain(|at| *at <= seen_at);
@@ -77,7 +87,7 @@ pub fn decided(
     let (mut open, mut lost) = (0, times.len().saturating_sub(1));
     let mut next = 0;
     for _ in 0..TIMES {
-        let Some(at) = times.get(next).copied().filter(|_| next < lost) else { break };
+        let Some(at) = times.get(next).copied().filter(|_| next < lost && (next == 0 || has_time())) else { break };
         let mut passing = None;
         for from in (0..FORKS).step_by(pool.count()) {
             let numbers = from..FORKS.min(from + pool.count() as u32);

@@ -11,7 +11,7 @@ use corral_world::{Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
 use crate::explain::{USUAL_LINES, explain, first_violation, violations};
-use crate::forks::{Decided, decided};
+use crate::forks::{Decided, Failing, decided};
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
 use crate::shrink::{ShrinkBudget, shrink};
@@ -124,15 +124,15 @@ pub fn investigate(
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
     let Some(journal) = finding.see(pool, catalogue, origin, files)? else { return Ok(finding) };
-    let has_time = began.elapsed() < effort.time;
-    if effort.attributes && !has_time {
+    let has_time = || began.elapsed() < effort.time;
+    if effort.attributes && !has_time() {
         finding.remarks.push("the time was over: what it needs and when it was decided was not tried".to_owned());
     } else if let Some(violation) = finding.violation.as_ref().filter(|_| effort.attributes) {
-        let (recipe, wanted) = (&finding.recipe, &ran.signatures);
-        let decided = decided(pool, recipe, &journal, violation.at, wanted)?;
+        let failing = Failing { recipe: &finding.recipe, wanted: &ran.signatures, journal: &journal };
+        let decided = decided(pool, &failing, violation.at, &has_time)?;
         let open = decided.open_at().unwrap_or(Nanos::ZERO);
         let scratch = files.twin.with_extension("part");
-        finding.attributions = attribute(pool, catalogue, recipe, wanted, &journal, open, &scratch)?;
+        finding.attributions = attribute(pool, catalogue, &failing, open, &scratch, &has_time)?;
         finding.decided = Some(decided);
     }
     let twin = twin(pool, &finding, &ran.signatures)?;

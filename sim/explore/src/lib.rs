@@ -17,10 +17,10 @@ mod tally;
 mod twin;
 mod watchdog;
 
-pub use attribute::{Attribution, Part, attribute};
+pub use attribute::{Attribution, Part, Share, attribute};
 pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, first_violation, parting, violations};
 pub use find::{FindOptions, Search, find};
-pub use forks::{Decided, decided};
+pub use forks::{Decided, Failing, decided};
 pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};
 pub use investigate::{Effort, Files, Finding, Origin, investigate, with_plan};
 pub use job::{Job, JobResult, Keep, Outcome, Signature, serve};

@@ -47,7 +47,7 @@ pub fn twin(pool: &mut Pool, finding: &Finding, wanted: &BTreeSet<Signature>) ->
     });
     let fork = finding.decided.iter().filter_map(|decided| decided.passing.clone()).map(|recipe| {
         let at = recipe.fork.map_or(Nanos::ZERO, |fork| fork.at);
-        Twin { recipe, differs: format!("that goes on by other chance from {at}") }
+        Twin { recipe, differs: format!("going on by other chance from {at}") }
     });
     let other_seeds = (1..=5).map(|other| {
         let seed = recipe.seed.wrapping_add(other);
