@@ -189,7 +189,13 @@ function newPainter(app, canvas) {
       const room = context.measureText(mark.label).width + 10;
       return { ...mark, x, room, left: x + room > view.width ? x - room : x };
     });
-    return placed.filter(({ x }) => x >= view.gutter && x <= view.width);
+    const seen = placed.filter(({ x }) => x >= view.gutter && x <= view.width).sort((one, other) => one.x - other.x);
+    // Of two tags that would stand in the same place, the first gives way to the left.
+    seen.forEach((tag, index) => {
+      const next = seen[index + 1];
+      if (next && next.left < tag.left + tag.room && tag.x - tag.room > view.gutter) tag.left = tag.x - tag.room;
+    });
+    return seen;
   }
 
   function upright(context, { x, room, left, colour, label, dash }, height) {

@@ -48,7 +48,7 @@ pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>)
         story: story(finding),
         removed: finding.removed.clone(),
         attribution,
-        divergence: finding.divergence.clone(),
+        divergence: finding.divergence.lines.clone(),
         chain: finding.chain.clone(),
         reproduce,
         files: Files {
@@ -142,11 +142,7 @@ fn story(finding: &Finding) -> String {
     if let Some(decided) = &finding.decided {
         text.push_str(&format!(" It was {}.", decided.told()));
     }
-    // The first thing that the failing run alone does; of a twin under another seed that says nothing.
-    let is_exact = finding.divergence.first().is_some_and(|line| line.starts_with("parts from"));
-    let first =
-        finding.divergence.iter().find_map(|line| line.split_once("  fails: ").map(|(at, what)| (at.trim(), what)));
-    if let Some((at, what)) = first.filter(|(at, _)| is_exact && !at.is_empty()) {
+    if let Some((at, what)) = &finding.divergence.first {
         text.push_str(&format!(" The twin that passes goes another way from {at} on, when this one does: {what}."));
     }
     text

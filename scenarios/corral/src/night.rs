@@ -152,7 +152,7 @@ impl NightFolder {
 /// Writes the page of a failure, as far as it is known.
 pub fn write_page(folder: &Path, name: &str, finding: &Finding) -> io::Result<()> {
     let Some((journal, twin)) = &finding.journals else { return Ok(()) };
-    let (divergence, chain) = (&finding.divergence, &finding.chain);
+    let (divergence, chain) = (&finding.divergence.lines, &finding.chain);
     let parted_at = twin.as_ref().and_then(|twin| parting(journal, twin));
     let decided = finding.decided.as_ref().and_then(|decided| Some((decided.open_at()?, decided.lost_at)));
     let page = Page { run: journal, twin: twin.as_ref(), divergence, chain, parted_at, decided };

@@ -22,8 +22,15 @@ pub fn report(options: &ReportOptions) -> Done {
             let explained = found.map(|found| explain(&run, &found, beside, &[], USUAL_LINES)).transpose()?;
             let (divergence, chain) = explained.map(|told| (told.divergence, told.chain)).unwrap_or_default();
             let parted_at = twin.as_ref().and_then(|twin| parting(&run, twin));
-            Page { run: &run, twin: twin.as_ref(), divergence: &divergence, chain: &chain, parted_at, decided: None }
-                .html()
+            Page {
+                run: &run,
+                twin: twin.as_ref(),
+                divergence: &divergence.lines,
+                chain: &chain,
+                parted_at,
+                decided: None,
+            }
+            .html()
         }
         Some("json") if is_trace => corral_reports::perfetto(&run),
         Some("json") => format!("{:#}\n", serde_json::to_value(night::of_run(&run)).map_err(Refused::new)?),

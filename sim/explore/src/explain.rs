@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use corral_core::journal::{Event, Header, JournalFile};
 use corral_world::{Catalogue, Recipe, RunOptions, SeedFile, Violation};
 
-pub use divergence::parting;
+pub use divergence::{Divergence, parting};
 
 use crate::investigate::Origin;
 use crate::twin::twin_of_seed_file;
@@ -30,7 +30,7 @@ pub struct Explanation {
     /// The violation.
     pub violation: Violation,
     /// Where it parts from its passing twin; empty if there is none.
-    pub divergence: Vec<String>,
+    pub divergence: Divergence,
     /// The chain of events; the violation is in the last line, or the last but one.
     pub chain: Vec<String>,
 }
@@ -38,7 +38,7 @@ pub struct Explanation {
 impl Explanation {
     /// All its lines.
     pub fn lines(&self) -> impl Iterator<Item = &String> {
-        self.divergence.iter().chain(&self.chain)
+        self.divergence.lines.iter().chain(&self.chain)
     }
 }
 
@@ -83,7 +83,7 @@ pub fn explain(
     about: &[String],
     most_lines: u16,
 ) -> Result<Explanation, String> {
-    let divergence = twin.map_or_else(Vec::new, |(twin, differs)| divergence::told(journal, twin, differs));
+    let divergence = twin.map_or_else(Divergence::default, |(twin, differs)| divergence::told(journal, twin, differs));
     let history = History::of(journal);
     let objects = match about {
         [] => objects::of(&history, violation),
@@ -92,7 +92,7 @@ pub fn explain(
     if objects.is_empty() && !about.is_empty() {
         return Err(format!("the run has no object of the name {}", about.join(" or ")));
     }
-    let room = usize::from(most_lines).saturating_sub(divergence.len());
+    let room = usize::from(most_lines).saturating_sub(divergence.lines.len());
     let chain = lines::of(&Run { journal, history: &history, objects: &objects }, violation, room);
     Ok(Explanation { violation: violation.clone(), divergence, chain })
 }

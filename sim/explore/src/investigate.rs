@@ -10,7 +10,7 @@ use corral_core::journal::{Header, JournalFile};
 use corral_world::{Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
-use crate::explain::{USUAL_LINES, explain, first_violation, violations};
+use crate::explain::{Divergence, USUAL_LINES, explain, first_violation, violations};
 use crate::forks::{Decided, Failing, decided};
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
@@ -83,7 +83,7 @@ pub struct Finding {
     /// In what the passing twin differs, if there is one.
     pub twin: Option<String>,
     /// Where the two part.
-    pub divergence: Vec<String>,
+    pub divergence: Divergence,
     /// The chain of events.
     pub chain: Vec<String>,
     /// The journals, as they were written.
@@ -151,7 +151,7 @@ impl Finding {
             attributions: Vec::new(),
             decided: None,
             twin: None,
-            divergence: Vec::new(),
+            divergence: Divergence::default(),
             chain: Vec::new(),
             journals: None,
             remarks: Vec::new(),

@@ -18,7 +18,9 @@ mod twin;
 mod watchdog;
 
 pub use attribute::{Attribution, Part, Share, attribute};
-pub use explain::{Explanation, USUAL_LINES, explain, explain_seed_file, first_violation, parting, violations};
+pub use explain::{
+    Divergence, Explanation, USUAL_LINES, explain, explain_seed_file, first_violation, parting, violations,
+};
 pub use find::{FindOptions, Search, find};
 pub use forks::{Decided, Failing, decided};
 pub use fuzz::{FuzzOptions, Shard, Watcher, fuzz};

@@ -57,7 +57,7 @@ pub fn page(_scale: Scale) -> Vec<Figure> {
         Page {
             run: &journal,
             twin: None,
-            divergence: &told.divergence,
+            divergence: &told.divergence.lines,
             chain: &told.chain,
             parted_at: None,
             decided: None,

@@ -9,6 +9,15 @@ use corral_core::journal::{Event, JournalFile, Record};
 use super::history::{History, workload};
 use super::words;
 
+/// Where a failing run parts from its twin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Divergence {
+    /// What is told of it.
+    pub lines: Vec<String>,
+    /// The first thing that the failing run alone does, and when; none if the two differ from the beginning.
+    pub first: Option<(Nanos, String)>,
+}
+
 /// Events told of each side: the first that the other has not.
 const TOLD: usize = 2;
 /// So many events from where they part are compared; later ones differ because these do.
@@ -81,10 +90,10 @@ fn deeds(file: &JournalFile) -> impl Iterator<Item = (usize, String)> {
     file.records.iter().enumerate().skip(workload(file)).filter_map(deed)
 }
 
-/// Lines that tell of it.
-pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) -> Vec<String> {
+/// Tells of it.
+pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) -> Divergence {
     let Some(place) = place(failing, passing) else {
-        return vec![format!("its twin {differs} is the same run")];
+        return Divergence { lines: vec![format!("its twin {differs} is the same run")], first: None };
     };
     let (ours, theirs) = (at(failing, place.failing), at(passing, place.passing));
     let mut lines = vec![if place.is_exact {
@@ -94,15 +103,19 @@ pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) 
         format!("does otherwise than its passing twin {differs} from {ours} on ({theirs} in the twin):")
     }];
     let (one, other) = (side(failing, place.failing), side(passing, place.passing));
+    let mut first = None;
     for (who, own, other) in [("fails", &one, &other), ("passes", &other, &one)] {
         let is_new = |event: &&(Nanos, String)| !other.iter().any(|(_, text)| *text == event.1);
         let mut events = own.iter().filter(is_new).take(TOLD).peekable();
+        if who == "fails" && place.is_exact {
+            first = events.peek().map(|event| (*event).clone());
+        }
         if events.peek().is_none() {
             lines.push(format!("{:>15}  {who}: nothing that the other does not do, sooner or later", ""));
         }
         lines.extend(events.map(|(at, text)| format!("{:>15}  {who}: {text}", at.to_string())));
     }
-    lines
+    Divergence { lines, first }
 }
 
 /// What a run does from a place on, in words.
