@@ -30,18 +30,13 @@ fn verdict(page: &Page<'_>, summary: &Summary) -> String {
     let items: String = found
         .iter()
         .map(|(oracle, at, detail)| {
-            format!(
-                "<li><button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button> <b>{}</b> {}</li>",
-                at.0,
-                escape(oracle),
-                escape(detail)
-            )
+            let when = time_button(*at, &at.to_string());
+            format!("<li>{when} <b>{}</b> {}</li>", escape(oracle), escape(detail))
         })
         .collect();
     let list = if items.is_empty() { String::new() } else { format!("<ul class=\"violations\">{items}</ul>\n") };
     let decided = page.decided.map_or_else(String::new, |(open, lost)| {
-        let button = |at: Nanos| format!("<button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button>", at.0);
-        let (open, lost) = (button(open), button(lost));
+        let (open, lost) = (time_button(open, &open.to_string()), time_button(lost, &lost.to_string()));
         format!("<p>Decided between {open}, up to where it could still pass, and {lost}: what lies between is where to look.</p>\n")
     });
     let title = escape(&page.run.header.title);
@@ -55,12 +50,7 @@ fn reproduce(page: &Page<'_>, parted: Option<(Nanos, Nanos)>) -> String {
     );
     if let Some(twin) = page.twin {
         let parts = match parted {
-            Some((at, _)) => {
-                format!(
-                    ", first otherwise at <button type=\"button\" class=\"time\" data-at=\"{}\">{at}</button>",
-                    at.0
-                )
-            }
+            Some((at, _)) => format!(", first otherwise at {}", time_button(at, &at.to_string())),
             None => ", which did the same to the end".to_owned(),
         };
         told.push_str(&format!("<p>Beside it: {}{parts}</p>", escape(&twin.header.title)));
@@ -105,6 +95,11 @@ fn facts(page: &Page<'_>, summary: &Summary, plan: &Plan) -> String {
     )
 }
 
+/// Leads to a time in the timeline.
+fn time_button(at: Nanos, label: &str) -> String {
+    format!("<button type=\"button\" class=\"time\" data-at=\"{}\">{}</button>", at.0, escape(label))
+}
+
 /// A list under a small heading; a line with a time leads to it in the timeline.
 fn column(heading: &str, lines: Vec<(Option<Nanos>, String)>) -> String {
     if lines.is_empty() {
@@ -114,11 +109,7 @@ fn column(heading: &str, lines: Vec<(Option<Nanos>, String)>) -> String {
         .iter()
         .map(|(at, said)| match at {
             None => format!("<li>{}</li>", escape(said)),
-            Some(at) => format!(
-                "<li><button type=\"button\" class=\"time\" data-at=\"{}\">{}</button></li>",
-                at.0,
-                escape(said)
-            ),
+            Some(at) => format!("<li>{}</li>", time_button(*at, said)),
         })
         .collect();
     format!("<div><h3>{}</h3><ul>{items}</ul></div>", escape(heading))

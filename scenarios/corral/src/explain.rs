@@ -4,6 +4,7 @@ use corral_core::journal::JournalFile;
 use corral_explore::{Failing, Pool, decided, explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, SeedFile, Violation};
+use serde::Deserialize;
 
 use crate::arguments::ExplainOptions;
 use crate::failure::{Done, Refused, Status};
@@ -58,7 +59,7 @@ fn explain_journal(options: &ExplainOptions) -> Done {
 /// Searches for when it was decided, if that is asked for.
 fn tell_when(options: &ExplainOptions, run: &JournalFile, violation: &Violation) -> Done {
     if options.decided {
-        let recipe: Recipe = serde_json::from_value(run.header.run.clone())
+        let recipe = Recipe::deserialize(&run.header.run)
             .map_err(|error| Refused::path(&options.file, "does not say of which run it is", error))?;
         let mut pool = Pool::start(workers(None)?);
         let wanted = [violation.group()].into();

@@ -69,10 +69,10 @@ pub fn find(options: &FindOptions) -> Done {
     for (target, (path, file)) in paths.iter().zip(&files).enumerate() {
         let of_file: Vec<&Search> = searches.iter().filter(|search| search.target == target).collect();
         let found = of_file.iter().filter(|search| search.found).count();
-        never |= found == 0;
         if of_file.is_empty() {
             continue;
         }
+        never |= found == 0;
         rows.push(vec![
             name_of(path),
             file.scenario.clone(),

@@ -10,6 +10,7 @@ use corral_core::Nanos;
 use corral_core::journal::Header;
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, RunOptions, Verdict};
+use serde::Deserialize;
 
 use crate::apiserver::listen;
 use crate::arguments::InspectOptions;
@@ -67,7 +68,7 @@ fn default_instant(verdict: &Verdict) -> Nanos {
 /// Does the run again and keeps the objects.
 fn run_again(path: &Path, header: &Header) -> Result<Verdict, Refused> {
     let not_ours = |error: String| Refused::path(path, "line 1: its run cannot be done again", error);
-    let recipe = serde_json::from_value(header.run.clone()).map_err(|error| not_ours(error.to_string()))?;
+    let recipe = Recipe::deserialize(&header.run).map_err(|error| not_ours(error.to_string()))?;
     let Recipe { scenario, arm, seed, plan, fork } = recipe;
     let scenario = catalogue().scenario(&scenario).map_err(not_ours)?;
     let checked = catalogue().check(scenario.as_ref(), &arm, &plan.clone().unwrap_or_default());

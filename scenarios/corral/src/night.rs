@@ -12,6 +12,7 @@ use corral_explore::{Finding, Group, Origin, Ran, Tally, parting, violations, wi
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Recipe, Violation};
+use serde::Deserialize;
 
 use crate::failure::Refused;
 use crate::finding;
@@ -234,7 +235,7 @@ pub fn write_junit(
 /// One run as a night.
 pub fn of_run(run: &JournalFile) -> Night {
     let unknown = || Recipe { scenario: String::new(), arm: Arm::default(), seed: 0, plan: None, fork: None };
-    let recipe = serde_json::from_value::<Recipe>(run.header.run.clone()).unwrap_or_else(|_| unknown());
+    let recipe = Recipe::deserialize(&run.header.run).unwrap_or_else(|_| unknown());
     let told = Told {
         scenarios: vec![recipe.scenario.clone()],
         seeds: vec![recipe.seed.to_string()],

@@ -69,7 +69,7 @@ const MOST: usize = 24;
 const HOPELESS: usize = 12;
 
 /// Silences each of the defects that are open in the run's arm. The run could still pass at the time `open`; a journal of another is written to
-/// `scratch` and taken away again. No forks are tried once `has_time` says so.
+/// `scratch` and taken away again. No forks are tried once `has_time` is false.
 ///
 /// # Errors
 /// A worker cannot be started, or a journal not be written.
@@ -170,6 +170,7 @@ impl Attribution {
 
     /// Whether the failure needs it, as far as was tried: one run that passes may have been lucky, three others beside it hardly.
     pub fn is_cause(&self) -> bool {
-        matches!(self.part, Part::Passes { with, without, .. } if with.failing >= ENOUGH && without.failing == 0 && without.of == with.of)
+        let Part::Passes { with, without, .. } = self.part else { return false };
+        with.failing >= ENOUGH && without == Share { failing: 0, of: with.of }
     }
 }

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use corral_core::journal::{Event, Header, JournalFile};
 use corral_world::{Catalogue, Recipe, RunOptions, SeedFile, Violation};
+use serde::Deserialize;
 
 pub use divergence::{Divergence, parting};
 
@@ -62,7 +63,7 @@ pub fn first_violation(
     catalogue: &dyn Catalogue,
     is_wanted: impl Fn(&Violation) -> bool,
 ) -> Option<Violation> {
-    let recipe = serde_json::from_value::<Recipe>(journal.header.run.clone()).ok();
+    let recipe = Recipe::deserialize(&journal.header.run).ok();
     let scenario = recipe.and_then(|recipe| catalogue.scenario(&recipe.scenario).ok());
     let oracles = scenario.map_or_else(Vec::new, |scenario| scenario.oracles());
     let is_symptom =

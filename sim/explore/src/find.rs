@@ -89,9 +89,11 @@ struct Guidance<'a> {
     met: BTreeSet<u64>,
 }
 
-/// Searches for what each seed file is about, in its scenario and its first failing arm and with none of its plan. Files of one scenario and arm share
-/// their runs. The searches come in the order of the files and their starting points; the numbers of seeds are the same for any number of workers and
-/// whatever else is looked for. `known` searches are not done again; `progress` is called after each of the others. Once the user has had enough, those that are done are returned.
+/// Searches for what each seed file is about, in its scenario and its first failing arm and with none of its plan.
+///
+/// Files of one scenario and arm share their runs. The searches come in the order of the files and their starting points; the numbers of seeds are the
+/// same for any number of workers and whatever else is looked for. `known` searches are not done again; `progress` is called after each of the others.
+/// Once the user has had enough, those that are done are returned.
 ///
 /// # Errors
 /// A worker cannot be started or does not speak the protocol; or what `progress` returns.

@@ -21,6 +21,7 @@ mod engine_image_daemon_set;
 mod instance;
 mod instance_manager;
 mod kubernetes_node;
+mod news_ticker;
 mod node;
 mod orphan;
 mod replica;

@@ -14,7 +14,8 @@ use longhorn_rpc::bimrpc::backing_image_manager_service_client::BackingImageMana
 use longhorn_rpc::{Channel, bimrpc};
 use serde::Deserialize;
 
-use super::connection::{call, failure};
+use super::connection::call;
+use super::news::News;
 use crate::runtime::backups::name;
 use crate::runtime::{Error, Result};
 
@@ -171,23 +172,9 @@ impl BackingImageManagerClient {
     }
 
     /// Tells when something changes, as long as the manager lives.
-    pub async fn watch(&mut self) -> Result<FileNews> {
+    pub async fn watch(&mut self) -> Result<News> {
         let mut service = BackingImageManagerServiceClient::new(self.channel.clone().without_timeout());
-        Ok(FileNews(call(service.watch(())).await?))
-    }
-}
-
-/// Tells that something changed, not what.
-pub struct FileNews(longhorn_rpc::Streaming<()>);
-
-impl FileNews {
-    /// Waits until something changes. After an error there are only errors.
-    pub async fn next(&mut self) -> Result<()> {
-        match self.0.message().await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) => Err(Error::Rpc("EOF".to_owned())),
-            Err(status) => Err(failure(&status)),
-        }
+        Ok(News(call(service.watch(())).await?))
     }
 }
 

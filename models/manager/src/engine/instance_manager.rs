@@ -16,6 +16,7 @@ use longhorn_rpc::{Channel, imrpc};
 
 use super::arguments;
 use super::connection::{call, failure, open};
+use super::news::News;
 use crate::runtime::backups::name;
 use crate::runtime::{Context, Error, Result};
 
@@ -61,20 +62,6 @@ pub struct ReplicaSettings {
     pub cli_api_version: i64,
 }
 
-/// Says when instances change, and not how.
-pub struct InstanceNews(longhorn_rpc::Streaming<()>);
-
-impl InstanceNews {
-    /// Waits until something changes. After an error there are only errors.
-    pub async fn next(&mut self) -> Result<()> {
-        match self.0.message().await {
-            Ok(Some(())) => Ok(()),
-            Ok(None) => Err(Error::Rpc("EOF".to_owned())),
-            Err(status) => Err(failure(&status)),
-        }
-    }
-}
-
 impl InstanceManagerClient {
     /// Connects to a running manager; to one of unknown state if the caller may try.
     pub async fn connect(manager: &InstanceManager, even_if_unknown: bool) -> Result<Self> {
@@ -112,10 +99,10 @@ impl InstanceManagerClient {
     }
 
     /// The stream that says when instances change, as long as the manager lives.
-    pub async fn watch(&mut self) -> Result<InstanceNews> {
+    pub async fn watch(&mut self) -> Result<News> {
         let mut service = InstanceServiceClient::new(self.channel.clone().without_timeout());
         let opened = call(service.instance_watch(())).await;
-        Ok(InstanceNews(opened.context(|| "failed to open instance update stream")?))
+        Ok(News(opened.context(|| "failed to open instance update stream")?))
     }
 
     /// Starts an engine.

@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod disk_service;
 pub mod execute;
 pub mod instance_manager;
+pub mod news;
 pub mod proxy;
 
 pub use backup_target_client::BackupTargetClient;

@@ -103,19 +103,21 @@ pub(super) fn told(failing: &JournalFile, passing: &JournalFile, differs: &str) 
         format!("does otherwise than its passing twin {differs} from {ours} on ({theirs} in the twin):")
     }];
     let (one, other) = (side(failing, place.failing), side(passing, place.passing));
-    let mut first = None;
-    for (who, own, other) in [("fails", &one, &other), ("passes", &other, &one)] {
-        let is_new = |event: &&(Nanos, String)| !other.iter().any(|(_, text)| *text == event.1);
-        let mut events = own.iter().filter(is_new).take(TOLD).peekable();
-        if who == "fails" && place.is_exact {
-            first = events.peek().map(|event| (*event).clone());
-        }
-        if events.peek().is_none() {
+    let (fails, passes) = (only(&one, &other), only(&other, &one));
+    for (who, events) in [("fails", &fails), ("passes", &passes)] {
+        if events.is_empty() {
             lines.push(format!("{:>15}  {who}: nothing that the other does not do, sooner or later", ""));
         }
-        lines.extend(events.map(|(at, text)| format!("{:>15}  {who}: {text}", at.to_string())));
+        lines.extend(events.iter().map(|(at, text)| format!("{:>15}  {who}: {text}", at.to_string())));
     }
+    let first = fails.first().filter(|_| place.is_exact).map(|event| (*event).clone());
     Divergence { lines, first }
+}
+
+/// The first events that one side has and the other has not.
+fn only<'a>(own: &'a [(Nanos, String)], other: &[(Nanos, String)]) -> Vec<&'a (Nanos, String)> {
+    let is_new = |event: &&(Nanos, String)| !other.iter().any(|(_, text)| *text == event.1);
+    own.iter().filter(is_new).take(TOLD).collect()
 }
 
 /// What a run does from a place on, in words.

@@ -1,34 +1,24 @@
 //! The monitor of one instance manager: keeps the resource's list of instances as the pod's is, and makes orphans of what no resource
 //! stands for (`InstanceManagerMonitor`).
 //!
-//! It looks at its flag each second; it lists when the pod's stream has said that something changed, or after 60 seconds. A list is first
-//! written to the status, which takes an API write and the wait for the own cache, and only then compared with the resources: an instance
-//! whose resource went meanwhile looks orphaned.
+//! A list is first written to the status, which takes an API write and the wait for the own cache, and only then compared with the resources: an
+//! instance whose resource went meanwhile looks orphaned.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use corral_kube_client::{Stop, reads};
-use host::time::sleep;
 use longhorn_api::InstanceManager;
 use longhorn_api::go::Map;
 use longhorn_api::kinds::instance::InstanceType;
 use longhorn_api::kinds::instance_manager::InstanceProcess;
 
 use super::{InstanceManagerController, has_instance_orphans};
-use crate::engine::instance_manager::{InstanceManagerClient, InstanceNews};
+use crate::controllers::news_ticker::{Counted, NewsTicker};
+use crate::engine::instance_manager::InstanceManagerClient;
 use crate::manager::Manager;
+use crate::runtime::Result;
 use crate::runtime::backups::name;
-use crate::runtime::{Result, Ticker};
-
-/// `MinPollCount` times `PollInterval`.
-const TICK: Duration = Duration::from_secs(1);
-/// Ticks after which the pod is listed though it said nothing.
-const MOST_TICKS: u32 = 60;
-/// Errors of the stream after which the monitor ends.
-const MOST_STREAM_ERRORS: u32 = 10;
 
 /// Instances, by name.
 pub(super) type Instances = BTreeMap<String, InstanceProcess>;
@@ -37,10 +27,6 @@ pub(super) type Instances = BTreeMap<String, InstanceProcess>;
 pub(super) struct Monitor {
     pub(super) manager: Arc<Manager>,
     pub(super) name: String,
-    /// Whether the pod has said that something changed.
-    notified: AtomicBool,
-    /// Whether it has ended by itself.
-    done: AtomicBool,
 }
 
 impl InstanceManagerController {
@@ -58,12 +44,7 @@ impl InstanceManagerController {
         };
         let stop = Stop::new();
         self.monitors().insert(manager_name.clone(), stop.clone());
-        let monitor = Arc::new(Monitor {
-            manager: self.manager.clone(),
-            name: manager_name.clone(),
-            notified: AtomicBool::new(true),
-            done: AtomicBool::new(false),
-        });
+        let monitor = Monitor { manager: self.manager.clone(), name: manager_name.clone() };
         let monitors = self.monitors.clone();
         host::spawn(async move {
             let scope = format!("instance-manager-monitor {manager_name}");
@@ -87,54 +68,13 @@ impl InstanceManagerController {
 }
 
 impl Monitor {
-    async fn run(self: &Arc<Self>, mut client: InstanceManagerClient, stop: &Stop) {
+    async fn run(&self, mut client: InstanceManagerClient, stop: &Stop) {
         let news = match client.watch().await {
             Ok(news) => news,
             Err(error) => return tracing::error!(%error, "Failed to get the notifier for monitoring"),
         };
-        let (reader, stopped) = (self.clone(), stop.clone());
-        host::spawn(async move {
-            tokio::select! { biased;
-                () = stopped.stopped() => {}
-                () = reader.read(news) => {}
-            }
-        });
-        let mut ticker = Ticker::new(TICK);
-        let mut ticks = 0;
-        loop {
-            tokio::select! { biased;
-                () = stop.stopped() => return,
-                () = ticker.tick() => {}
-            }
-            if self.done.load(Ordering::Relaxed) {
-                return;
-            }
-            ticks += 1;
-            if ticks < MOST_TICKS && !self.notified.load(Ordering::Relaxed) {
-                continue;
-            }
-            self.notified.store(false, Ordering::Relaxed);
-            ticks = 0;
-            if !self.poll(&mut client).await {
-                return;
-            }
-        }
-    }
-
-    /// Notes that something changed as often as the stream says so, until it has failed too often.
-    async fn read(&self, mut news: InstanceNews) {
-        let mut errors = 0;
-        while errors < MOST_STREAM_ERRORS && !self.done.load(Ordering::Relaxed) {
-            match news.next().await {
-                Ok(()) => self.notified.store(true, Ordering::Relaxed),
-                Err(error) => {
-                    tracing::error!(%error, "Failed to receive next item in instance watch");
-                    errors += 1;
-                    sleep(TICK).await;
-                }
-            }
-        }
-        self.done.store(true, Ordering::Relaxed);
+        let mut ticker = NewsTicker::new(news, Counted::All, stop);
+        while ticker.tick().await && self.poll(&mut client).await {}
     }
 
     /// Lists, writes, compares. False if the monitor is no longer wanted.
