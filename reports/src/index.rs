@@ -24,8 +24,8 @@ fn top(night: &Night) -> String {
     };
     format!(
         "<h1>{} <span class=\"verdict {class}\">{word}</span></h1>\n\
-         <p class=\"how\">Each finding below is damage to stored data or an operation that never ends, found by running Longhorn in a simulated \
-         cluster; equal failures of many runs are told once, with the most frequent first. A finding says what is wrong, when in the run it was \
+         <p class=\"how\">Each finding below is something that an oracle forbids (damage to stored data, an operation that never ends, an error that a \
+         client must not meet), found by running Longhorn in a simulated cluster; equal failures of many runs are told once, with the most frequent first. A finding says what is wrong, when in the run it was \
          seen and how it came about; its grey box is the command that shows it again, and <em>report</em> opens the run's timeline.</p>\n",
         escape(&night.title)
     )
@@ -74,28 +74,34 @@ fn table(findings: &[&Finding]) -> String {
 
 fn details(night: &Night, number: usize, finding: &Finding) -> String {
     let files = &finding.files;
-    let mut links = vec![
-        file("Report with timeline", &files.report),
-        file("Seed file", &files.seed),
-        file("Journal", &files.journal),
+    let links = [
+        ("Report with timeline", Some(&files.report)),
+        ("Seed file", Some(&files.seed)),
+        ("Journal", Some(&files.journal)),
+        ("Journal of the run that passes", files.twin.as_ref()),
     ];
-    links.extend(files.twin.as_ref().map(|twin| file("Journal of the run that passes", twin)));
+    let links = links
+        .map(|(label, name)| name.filter(|name| !name.is_empty()).map_or_else(String::new, |name| file(label, name)));
     let share = format!("{} of {}", grouped(finding.runs), count(night.runs as usize, "run"));
+    let seen_at =
+        if finding.at_ns == 0 { "unknown".into() } else { format!("{} of simulated time", Nanos(finding.at_ns)) };
     let facts = [
         ("found in", share),
         ("scenario", finding.scenario.clone()),
         ("seed", finding.seed.to_string()),
         ("tested", finding.arm.clone()),
-        ("seen at", format!("{} of simulated time", Nanos(finding.at_ns))),
+        ("seen at", seen_at),
         ("oracle", finding.oracle.clone()),
         ("signature", finding.signature.clone()),
     ];
     let facts: String =
         facts.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))).collect();
     let story = if finding.story.is_empty() { String::new() } else { format!("<p>{}</p>\n", escape(&finding.story)) };
-    let examples = match finding.examples.as_slice() {
+    let own = format!("{} {}", finding.scenario, finding.seed);
+    let others: Vec<&str> = finding.examples.iter().map(String::as_str).filter(|example| *example != own).collect();
+    let examples = match others.as_slice() {
         [] => String::new(),
-        examples => format!("<p class=\"examples\">Also shown by: {}</p>\n", escape(&examples.join(", "))),
+        others => format!("<p class=\"examples\">Also shown by: {}</p>\n", escape(&others.join(", "))),
     };
     [
         format!("<article id=\"finding-{number}\">\n<h2>{number}. {}</h2>\n{story}", escape(&finding.detail)),

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use corral_core::Nanos;
-
 use crate::html::count;
 use crate::{Finding, Night};
 
@@ -35,11 +33,10 @@ pub fn markdown(night: &Night) -> String {
 fn of_finding(text: &mut String, finding: &Finding) {
     let Finding { oracle, signature, scenario, seed, runs, .. } = finding;
     line(text, format_args!("## {}: {}\n", inline(oracle), inline(signature)));
-    let at = Nanos(finding.at_ns);
     line(
         text,
         format_args!(
-            "{} First met in {scenario}, seed {seed}, {}, at {at}; {}.\n",
+            "{} First met in {scenario}, seed {seed}, {}; {}.\n",
             inline(&finding.story),
             inline(&finding.arm),
             count(*runs as usize, "run")

@@ -99,14 +99,14 @@ pub struct Finding {
 }
 
 /// Files of a finding: names relative to where `summary.json` lies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Files {
-    /// The seed file: replays it.
+    /// The seed file: replays it. Empty if there is none.
     pub seed: String,
-    /// The journal of the run.
+    /// The journal of the run. Empty if there is none.
     pub journal: String,
-    /// The page of the run.
+    /// The page of the run. Empty if there is none.
     pub report: String,
     /// The journal of the twin that passes, if there is one.
     #[serde(default)]

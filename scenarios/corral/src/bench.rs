@@ -106,8 +106,9 @@ pub fn bench(options: &BenchOptions) -> Done {
         let known = LINES.iter().map(|(name, _)| *name);
         return Err(corral_world::text::unknown_name("figure", &options.only, known).into());
     }
-    let out = options.json.as_deref().map(create).transpose()?;
+    // They may be the same file.
     let earlier = options.compare.as_deref().map(load).transpose()?;
+    let out = options.json.as_deref().map(create).transpose()?;
     let scale = Scale(if options.quick { 1 } else { 10 });
     let mut report = Report {
         machine: machine(),

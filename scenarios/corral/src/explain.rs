@@ -1,7 +1,7 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
 use corral_core::journal::JournalFile;
-use corral_explore::{Failing, Pool, decided, explain_seed_file, first_violation};
+use corral_explore::{Failing, Job, Pool, decided, explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, SeedFile, Violation};
 use serde::Deserialize;
@@ -24,7 +24,7 @@ pub fn explain(options: &ExplainOptions) -> Done {
         )));
     }
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
-    let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2);
+    let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2, &file.title);
     let arm = &file.fails[0];
     let Some((run, explained)) = explain_seed_file(&file, catalogue(), &options.about, options.lines)? else {
         let signature = &file.expect.signature;
@@ -61,7 +61,15 @@ fn tell_when(options: &ExplainOptions, run: &JournalFile, violation: &Violation)
     if options.decided {
         let recipe = Recipe::deserialize(&run.header.run)
             .map_err(|error| Refused::path(&options.file, "does not say of which run it is", error))?;
+        let refused = |why: &str| Err(Refused::new(format!("{}: --decided: {why}", options.file.display())));
+        if recipe.fork.is_some() {
+            return refused("it is a fork; allowed is a run that is none");
+        }
         let mut pool = Pool::start(workers(None)?);
+        let again = pool.run_alone(&Job::from(recipe.clone())).map_err(Refused::new)?;
+        if again.verdict().is_none_or(|verdict| verdict.digest != run.header.digest) {
+            return refused("this corral makes another run of it; its forks would tell nothing");
+        }
         let wanted = [violation.group()].into();
         let failing = Failing { recipe: &recipe, wanted: &wanted, journal: run };
         let decided = decided(&mut pool, &failing, violation.at, &|| true).map_err(Refused::new)?;

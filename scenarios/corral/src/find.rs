@@ -45,9 +45,10 @@ pub fn find(options: &FindOptions) -> Done {
     };
     let (known, mut record) = match &options.record {
         Some(path) => {
-            let refused = |error| Refused::path(path, "cannot be written", error);
-            let record = Lines::append(path).map_err(refused)?;
-            (known(path, &paths, &find_options)?, Some(record))
+            // Read before anything is written: it may be another file.
+            let known = if path.exists() { known(path, &paths, &find_options)? } else { Vec::new() };
+            let record = Lines::append(path).map_err(|error| Refused::path(path, "cannot be written", error))?;
+            (known, Some(record))
         }
         None => (Vec::new(), None),
     };

@@ -1,16 +1,22 @@
 //! A failure in a night's words: as a seed file, and as its pages tell of it.
 
 use std::collections::BTreeSet;
+use std::collections::btree_set::Union;
 
-use corral_explore::{Attribution, Finding, Group, Part, Signature, Tally};
+use corral_explore::{Attribution, Finding, Group, Part, Signature};
 use corral_reports::Files;
 use corral_world::{Arm, Expectation, Found, Recipe, SeedFile, Violation};
 
 use crate::night::Told;
 
 /// A failure as it was met, before anything was tried with it.
-pub fn seed_file_as_met(recipe: &Recipe, signatures: &BTreeSet<Signature>, told: &Told) -> SeedFile {
-    seed_file(recipe, &signatures.first().cloned().unwrap_or_default(), signatures, None, told)
+pub fn seed_file_as_met(
+    recipe: &Recipe,
+    new: &BTreeSet<Signature>,
+    along: &BTreeSet<Signature>,
+    told: &Told,
+) -> SeedFile {
+    seed_file(recipe, &new.first().cloned().unwrap_or_default(), new.union(along), None, told)
 }
 
 /// A failure as it is known after its investigation: with an arm that passes, if one defect is its cause.
@@ -26,7 +32,7 @@ pub fn seed_file_as_known(finding: &Finding, told: &Told) -> SeedFile {
         }
         arm
     });
-    seed_file(&finding.recipe, &group(finding), &finding.signatures, passes, told)
+    seed_file(&finding.recipe, &group(finding), finding.signatures.union(&finding.along), passes, told)
 }
 
 /// The signature under which a failure is filed.
@@ -39,6 +45,7 @@ fn group(finding: &Finding) -> Signature {
 pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>) -> corral_reports::Finding {
     let group = group(finding);
     let seen = &finding.violation;
+    let is_seen = finding.journals.is_some();
     let has_twin = finding.journals.as_ref().is_some_and(|(_, twin)| twin.is_some());
     let mut attribution = told_attributions(&finding.attributions);
     attribution.extend(finding.remarks.iter().cloned());
@@ -53,22 +60,18 @@ pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>)
         reproduce,
         files: Files {
             seed: format!("{name}.toml"),
-            journal: format!("{name}.jsonl"),
-            report: format!("{name}.html"),
+            journal: if is_seen { format!("{name}.jsonl") } else { String::new() },
+            report: if is_seen { format!("{name}.html") } else { String::new() },
             twin: has_twin.then(|| format!("{name}-twin.jsonl")),
         },
         ..bare(&group, ran)
     }
 }
 
-/// Findings of which no more is known than that they were met.
-pub fn plain(tally: &Tally, arm: &Arm) -> Vec<corral_reports::Finding> {
-    let of = |(signature, group): (&Signature, &Group)| {
-        let (scenario, seed) = group.first.first()?;
-        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None, fork: None };
-        Some(corral_reports::Finding { reproduce: vec![recipe.command(None)], ..bare(signature, &recipe) })
-    };
-    tally.groups.iter().filter_map(of).collect()
+/// A failure of a search that keeps nothing.
+pub fn plain(group: &Group, signature: &Signature) -> Option<corral_reports::Finding> {
+    let recipe = group.first.first()?;
+    Some(corral_reports::Finding { reproduce: vec![recipe.command(None)], ..bare(signature, recipe) })
 }
 
 /// Of which no more is known than that a run showed it.
@@ -89,7 +92,7 @@ pub fn bare((oracle, signature): &Signature, recipe: &Recipe) -> corral_reports:
         divergence: Vec::new(),
         chain: Vec::new(),
         reproduce: Vec::new(),
-        files: Files { seed: String::new(), journal: String::new(), report: String::new(), twin: None },
+        files: Files::default(),
     }
 }
 
@@ -110,15 +113,24 @@ fn told_attributions(attributions: &[Attribution]) -> Vec<String> {
 
 /// What is wrong, since when, and why, in a few sentences.
 fn story(finding: &Finding) -> String {
-    let Some(violation) = &finding.violation else { return "The run did not come to an end.".to_owned() };
+    let Some(violation) = &finding.violation else {
+        return "There is no journal of it that shows it; what was tried says why.".to_owned();
+    };
     let mut text = format!("{} ({}, seen at {}).", violation.detail, violation.oracle, violation.at);
-    let others: Vec<&str> = finding
+    if !finding.removed.is_empty() {
+        let seed = finding.recipe.seed;
+        text.push_str(&format!(
+            " All that is told here is of the run with a smaller plan, under seed {seed}, not of the one as it was met."
+        ));
+    }
+    let others: BTreeSet<&str> = finding
         .signatures
-        .iter()
+        .union(&finding.along)
         .map(|(oracle, _)| oracle.as_str())
         .filter(|oracle| *oracle != violation.oracle)
         .collect();
     if !others.is_empty() {
+        let others: Vec<&str> = others.into_iter().collect();
         text.push_str(&format!(" The same run also breaks {}.", others.join(", ")));
     }
     let causes: Vec<&str> =
@@ -152,11 +164,11 @@ fn story(finding: &Finding) -> String {
 fn seed_file(
     recipe: &Recipe,
     (oracle, signature): &Signature,
-    signatures: &BTreeSet<Signature>,
+    all: Union<'_, Signature>,
     passes: Option<Arm>,
     told: &Told,
 ) -> SeedFile {
-    let along = signatures.iter().filter(|other| other.1 != *signature).map(|(_, other)| other.clone()).collect();
+    let along = all.filter(|other| other.1 != *signature).map(|(_, other)| other.clone()).collect();
     let plan = recipe.plan.clone().unwrap_or_default();
     SeedFile {
         version: 1,

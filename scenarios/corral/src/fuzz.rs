@@ -1,19 +1,21 @@
 //! `corral fuzz`: many seeds, with progress; what fails is investigated and kept.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use corral_explore::{Effort, Limits, Pool, Ran, Shard, ShrinkBudget, Tally, Watcher, Workers, investigate};
+use corral_explore::{Effort, Limits, Pool, Ran, Shard, ShrinkBudget, Signature, Tally, Watcher, Workers, investigate};
 use corral_scenarios::catalogue;
-use corral_world::{Arm, Plan, Recipe};
+use corral_world::{Arm, Plan};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
 use crate::failure::{Done, Refused, Status};
-use crate::night::{NightFolder, Told};
+use crate::night::{self, NightFolder, Told};
+use crate::run::create;
 use crate::say::say;
 use crate::table::table;
 
@@ -97,17 +99,16 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         shard,
         time: options.time,
         guided: is_guided,
-        corpus: crate::night::corpus(&options.corpus)?,
+        corpus: night::corpus(&options.corpus)?,
         workers: Workers { interrupted: interrupted.clone(), ..workers(options.jobs)? },
     };
+    // What cannot be written is said before anything runs.
+    options.junit.as_deref().map(create).transpose()?;
+    let digests = options.digests.as_deref().map(|path| Ok::<_, Refused>((path.to_owned(), create(path)?)));
     let mut night = Night {
         shown: Shown::new(total),
+        digests: digests.transpose()?,
         folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
-        digests: options
-            .digests
-            .as_deref()
-            .map(|path| Ok::<_, Refused>((path.to_owned(), crate::run::create(path)?)))
-            .transpose()?,
         interrupted: interrupted.clone(),
         effort: Effort {
             shrinking: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
@@ -119,15 +120,17 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     let ended = corral_explore::fuzz(catalogue(), &fuzz_options, &mut night, &mut tally);
     let took = night.shown.finish();
     // Whatever ended it, what was found until then is said.
-    say(report(&tally, took, &arm).trim_end());
-    ended.map_err(Refused::new)?;
-    if let Some(folder) = &mut night.folder {
+    say(report(&tally, took, &arm, night.folder.as_ref()).trim_end());
+    let finished: Result<(), Refused> = night.folder.as_mut().map_or(Ok(()), |folder| {
         folder.finish(&tally, took)?;
-        say(format_args!("the night's pages: {}", folder.index().display()));
-    }
-    if let Some(path) = &options.junit {
-        crate::night::write_junit(path, &tally, told, &arm, night.folder.as_ref(), took)?;
-    }
+        say(format_args!("the pages: {}", folder.index().display()));
+        Ok(())
+    });
+    let junit = options.junit.as_ref();
+    let junit = junit.map_or(Ok(()), |path| night::write_junit(path, &tally, &told, night.folder.as_ref(), took));
+    ended.map_err(Refused::new)?;
+    finished?;
+    junit?;
     Ok(match (tally.stuck, tally.groups.is_empty()) {
         (true, _) => Status::Stuck,
         (false, false) => Status::Violation,
@@ -167,12 +170,12 @@ impl Watcher for Night {
         self.folder.as_mut().map_or(Ok(()), |folder| folder.ran(ran))
     }
 
-    fn found(&mut self, pool: &mut Pool, ran: &Ran, tally: &Tally) -> io::Result<()> {
+    fn found(&mut self, pool: &mut Pool, ran: &Ran, new: &BTreeSet<Signature>, tally: &Tally) -> io::Result<()> {
         let Some(folder) = &mut self.folder else { return Ok(()) };
         self.shown.say(&format!("{} fails; it is being looked into", ran.recipe.title()));
-        let files = folder.begin(ran)?;
+        let files = folder.begin(ran, new, tally, self.shown.elapsed())?;
         let effort = Effort { time: self.effort.time.saturating_sub(self.shown.elapsed()), ..self.effort };
-        let finding = investigate(pool, catalogue(), ran, &folder.origin(), &files, effort)?;
+        let finding = investigate(pool, catalogue(), ran, new, &folder.origin(), &files, effort)?;
         folder.found(ran, &finding, tally, self.shown.elapsed())
     }
 
@@ -247,7 +250,7 @@ impl Shown {
 }
 
 /// What was done and what failed, for a terminal.
-pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
+pub fn report(tally: &Tally, took: Duration, arm: &Arm, folder: Option<&NightFolder>) -> String {
     let per_hour = tally.runs as f64 / took.as_secs_f64().max(0.001) * 3600.0;
     let mut text = format!(
         "{arm}: {} runs in {:.1} s ({per_hour:.0} seeds an hour; median {} ms, p99 {} ms), {} s simulated, {} events, {} situations\n",
@@ -266,13 +269,13 @@ pub fn report(tally: &Tally, took: Duration, arm: &Arm) -> String {
     }
     let mut rows = vec![["runs", "oracle", "signature", "first seeds"].map(str::to_owned).to_vec()];
     for ((oracle, signature), group) in &groups {
-        let first: Vec<String> = group.first.iter().map(|(_, seed)| seed.to_string()).collect();
+        let first: Vec<String> = group.first.iter().map(|recipe| recipe.seed.to_string()).collect();
         rows.push(vec![group.runs.to_string(), oracle.clone(), signature.clone(), first.join(" ")]);
     }
     text.push_str(&table(&rows));
-    if let Some((scenario, seed)) = groups.first().and_then(|(_, group)| group.first.first()) {
-        let recipe = Recipe { scenario: scenario.clone(), arm: arm.clone(), seed: *seed, plan: None, fork: None };
-        text.push_str(&format!("reproduce: {}\n", recipe.command(None)));
+    if let Some(recipe) = groups.first().and_then(|(_, group)| group.first.first()) {
+        let lines = folder.map_or_else(|| vec![recipe.command(None)], |folder| folder.reproduce(recipe));
+        lines.last().into_iter().for_each(|line| text.push_str(&format!("reproduce: {line}\n")));
     }
     text
 }

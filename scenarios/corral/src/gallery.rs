@@ -19,6 +19,9 @@ use crate::say::say;
 /// Writes the pages of all that still show what they are about; the rest is not told.
 pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<(), Refused> {
     std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
+    if out.join(night::RUNS).exists() {
+        return Err(Refused::new(format!("{}: holds the runs of a night; name another folder", out.display())));
+    }
     let scenarios: BTreeSet<&String> = loaded.iter().map(|(_, file)| &file.scenario).collect();
     let told_of = Told {
         arm: "of each file, the first that fails".to_owned(),
@@ -27,7 +30,7 @@ pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<
     };
     let origin = told_of.origin();
     let (took, told) = timed(|| in_parallel(loaded, jobs, |(path, file)| tell(out, path, file, &origin)));
-    let mut night = night::night(&Tally::default(), &told_of, &[], took);
+    let mut night = night::night(&Tally::default(), &told_of, &[], |_, _| None, took);
     for shown in told.into_iter().filter_map(Result::transpose) {
         let (finding, journal) = shown?;
         night.runs += 1;
@@ -52,7 +55,7 @@ fn tell(
     let recipe = file.recipe(&file.fails[0]);
     let name = name_of(path);
     let copy = out.join(format!("{name}.toml"));
-    std::fs::copy(path, &copy).map_err(|error| Refused::path(&copy, "cannot be written", error))?;
+    night::copy(path, &copy)?;
     let files = corral_explore::Files {
         seed: path.to_owned(),
         journal: out.join(format!("{name}.jsonl")),

@@ -74,6 +74,6 @@ fn run_again(path: &Path, header: &Header) -> Result<Verdict, Refused> {
     let checked = catalogue().check(scenario.as_ref(), &arm, &plan.clone().unwrap_or_default());
     checked.map_err(not_ours)?;
     let options = RunOptions { keep_objects: true, fork, ..RunOptions::default() };
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time, &header.title);
     corral_world::run(scenario, &arm, seed, plan, options).map_err(not_ours)
 }

@@ -16,15 +16,18 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Opens a file, made if need be, behind its last whole line.
+    /// Opens a file, made if need be, behind its last whole line. What stands behind that was cut short by whatever ended its writer.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// It cannot be written, or holds something else.
     pub fn append(path: &Path) -> io::Result<Lines> {
         let mut file = File::options().read(true).append(true).create(true).open(path)?;
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        if text.get(whole).is_some_and(|first| *first != b'{') {
+            return Err(io::Error::other("its last line is no JSON"));
+        }
         file.set_len(whole as u64)?;
         Ok(Lines { path: path.to_owned(), file })
     }

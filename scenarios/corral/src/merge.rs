@@ -50,14 +50,12 @@ pub fn merge(options: &MergeOptions) -> Done {
         tally.add(ran);
         merged.ran(ran).map_err(Refused::new)?;
     }
-    for (folder, mut finding) in findings {
-        let (from, to) = (folder.display().to_string(), options.out.display().to_string());
-        finding.reproduce.iter_mut().for_each(|line| *line = line.replace(&from, &to));
+    for (folder, finding) in findings {
         merged.take(&folder, finding)?;
     }
     merged.finish(&tally, took)?;
     let arm = all.first().map(|ran| ran.recipe.arm.clone()).unwrap_or_default();
-    say(report(&tally, took, &arm).trim_end());
-    say(format_args!("the nights' pages: {}", merged.index().display()));
+    say(report(&tally, took, &arm, Some(&merged)).trim_end());
+    say(format_args!("the pages: {}", merged.index().display()));
     Ok(if tally.groups.is_empty() { Status::AsExpected } else { Status::Violation })
 }

@@ -1,14 +1,16 @@
 //! The folder of a fuzz run: a line for each run, and for each kind of failure a seed file, journals and pages.
 //!
-//! `runs.jsonl` is written as the runs come, a finding's files as soon as it is known, `summary.json`, `index.html` and `junit.xml` after each finding
-//! and at the end. Each file is written beside its name and then moved there: whatever ends the process, what was found before is whole.
+//! `runs.jsonl` is written as the runs come, a finding's files as soon as it is known, `summary.json`, `index.html` and `junit.xml` before and after
+//! each finding is looked into and at the end. Each file is written beside its name and then moved there: whatever ends the process, what was found
+//! before is whole.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_core::journal::JournalFile;
-use corral_explore::{Finding, Group, Origin, Ran, Tally, parting, violations, with_plan};
+use corral_explore::{Decided, Finding, Group, Origin, Ran, Signature, Tally, parting, violations, with_plan};
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
 use corral_world::{Arm, Recipe, Violation};
@@ -96,28 +98,34 @@ impl NightFolder {
         self.runs.add(ran)
     }
 
-    /// Keeps a failure as it was met, before anything is tried with it.
-    pub fn begin(&mut self, ran: &Ran) -> io::Result<corral_explore::Files> {
-        let name = name_of(&ran.recipe.scenario, ran.recipe.seed);
+    /// Keeps a failure as it was met, before anything is tried with it: what is `new` of it, and the night's pages.
+    pub fn begin(
+        &mut self,
+        ran: &Ran,
+        new: &BTreeSet<Signature>,
+        tally: &Tally,
+        took: Duration,
+    ) -> io::Result<corral_explore::Files> {
+        let name = name_of(&ran.recipe);
         let files = corral_explore::Files {
             seed: self.path.join(format!("{name}.toml")),
             journal: self.path.join(format!("{name}.jsonl")),
             twin: self.path.join(format!("{name}-twin.jsonl")),
         };
         let recipe = with_plan(catalogue(), &ran.recipe);
-        write(&files.seed, finding::seed_file_as_met(&recipe, &ran.signatures, &self.told).to_toml().as_bytes())?;
+        let along = ran.signatures.difference(new).cloned().collect();
+        write(&files.seed, finding::seed_file_as_met(&recipe, new, &along, &self.told).to_toml().as_bytes())?;
+        self.write_pages(tally, took)?;
         Ok(files)
     }
 
     /// Keeps what was found out about a failure, and brings the night's pages up to date.
     pub fn found(&mut self, ran: &Ran, finding: &Finding, tally: &Tally, took: Duration) -> io::Result<()> {
-        let name = name_of(&ran.recipe.scenario, ran.recipe.seed);
+        let name = name_of(&ran.recipe);
         let seed = self.path.join(format!("{name}.toml"));
         write(&seed, finding::seed_file_as_known(finding, &self.told).to_toml().as_bytes())?;
         write_page(&self.path, &name, finding)?;
-        // A plan that a guided search made stands in the seed file alone.
-        let by_seed = ran.recipe.plan.is_none().then(|| ran.recipe.command(None));
-        let reproduce = std::iter::once(format!("corral replay {}", seed.display())).chain(by_seed).collect();
+        let reproduce = reproduce(&self.path, &ran.recipe);
         self.findings.push(finding::told(&ran.recipe, finding, &name, reproduce));
         self.write_pages(tally, took)
     }
@@ -126,15 +134,27 @@ impl NightFolder {
     ///
     /// # Errors
     /// They cannot be copied.
-    pub fn take(&mut self, folder: &Path, finding: corral_reports::Finding) -> Result<(), Refused> {
+    pub fn take(&mut self, folder: &Path, mut finding: corral_reports::Finding) -> Result<(), Refused> {
         let Files { seed, journal, report, twin } = &finding.files;
+        if seed.is_empty() || self.findings.iter().any(|other| other.files.seed == *seed) {
+            // Nothing is known of it but that it was met, or another night had the same run.
+            return Ok(());
+        }
         let names = [Some(seed), Some(journal), Some(report), twin.as_ref()].into_iter().flatten();
         for name in names.filter(|name| folder.join(name).is_file()) {
-            let to = self.path.join(name);
-            std::fs::copy(folder.join(name), &to).map_err(|error| Refused::path(&to, "cannot be written", error))?;
+            copy(&folder.join(name), &self.path.join(name))?;
+        }
+        // The first line names the seed file.
+        if let Some(first) = finding.reproduce.first_mut() {
+            *first = replay_line(&self.path.join(seed));
         }
         self.findings.push(finding);
         Ok(())
+    }
+
+    /// Lines of shell that do a run again.
+    pub fn reproduce(&self, recipe: &Recipe) -> Vec<String> {
+        reproduce(&self.path, recipe)
     }
 
     /// Brings everything up to date for the last time.
@@ -146,7 +166,21 @@ impl NightFolder {
     }
 
     fn write_pages(&self, tally: &Tally, took: Duration) -> io::Result<()> {
-        write_summary(&self.path, &night(tally, &self.told, &self.findings, took))
+        let told = |group: &Group, signature: &Signature| self.met(group, signature);
+        write_summary(&self.path, &night(tally, &self.told, &self.findings, told, took))
+    }
+
+    /// A failure that was met and not looked into.
+    fn met(&self, group: &Group, signature: &Signature) -> Option<corral_reports::Finding> {
+        let recipe = group.first.first()?;
+        let seed = format!("{}.toml", name_of(recipe));
+        let is_kept = self.path.join(&seed).is_file();
+        Some(corral_reports::Finding {
+            story: "It was met and not looked into: whatever ended the search came before that.".to_owned(),
+            reproduce: reproduce(&self.path, recipe),
+            files: Files { seed: if is_kept { seed } else { String::new() }, ..Files::default() },
+            ..finding::bare(signature, recipe)
+        })
     }
 }
 
@@ -155,7 +189,7 @@ pub fn write_page(folder: &Path, name: &str, finding: &Finding) -> io::Result<()
     let Some((journal, twin)) = &finding.journals else { return Ok(()) };
     let (divergence, chain) = (&finding.divergence.lines, &finding.chain);
     let parted_at = twin.as_ref().and_then(|twin| parting(journal, twin));
-    let decided = finding.decided.as_ref().and_then(|decided| Some((decided.open_at()?, decided.lost_at)));
+    let decided = finding.decided.as_ref().and_then(Decided::span);
     let page = Page { run: journal, twin: twin.as_ref(), divergence, chain, parted_at, decided };
     write(&folder.join(format!("{name}.html")), page.html().as_bytes())
 }
@@ -171,8 +205,27 @@ pub fn write_summary(folder: &Path, night: &Night) -> io::Result<()> {
 }
 
 /// What a failure's files are called.
-fn name_of(scenario: &str, seed: u64) -> String {
-    format!("{scenario}-{seed}")
+fn name_of(recipe: &Recipe) -> String {
+    format!("{}-{}", recipe.scenario, recipe.seed)
+}
+
+fn replay_line(seed_file: &Path) -> String {
+    format!("corral replay {}", seed_file.display())
+}
+
+/// Lines of shell that do a run again: by the seed file that a folder has of it, and by its seed, unless a guided search made its plan.
+fn reproduce(folder: &Path, recipe: &Recipe) -> Vec<String> {
+    let seed_file = folder.join(format!("{}.toml", name_of(recipe)));
+    let by_file = seed_file.is_file().then(|| replay_line(&seed_file));
+    let by_seed = recipe.plan.is_none().then(|| recipe.command(None));
+    by_file.into_iter().chain(by_seed).collect()
+}
+
+/// Copies a file, unless it is there already.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Refused> {
+    let is_there = matches!((from.canonicalize(), to.canonicalize()), (Ok(from), Ok(to)) if from == to);
+    let copied = if is_there { Ok(0) } else { std::fs::copy(from, to) };
+    copied.map(drop).map_err(|error| Refused::path(to, "cannot be written", error))
 }
 
 /// Writes a file as a whole or not at all.
@@ -186,19 +239,39 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// The night as data: of the findings, those whose run is the first of a group.
-pub fn night(tally: &Tally, told: &Told, findings: &[corral_reports::Finding], took: Duration) -> Night {
+/// The night as data: each group of equal failures once, by the earliest run in which it was looked into. What came along with another failure, and in
+/// no run before that one, is told there. Of what was not looked into, `met` tells.
+pub fn night(
+    tally: &Tally,
+    told: &Told,
+    findings: &[corral_reports::Finding],
+    met: impl Fn(&Group, &Signature) -> Option<corral_reports::Finding>,
+    took: Duration,
+) -> Night {
+    let of_group = |finding: &corral_reports::Finding, group: &Group| {
+        let examples = group.first.iter().map(|recipe| format!("{} {}", recipe.scenario, recipe.seed)).collect();
+        corral_reports::Finding { runs: group.runs, examples, ..finding.clone() }
+    };
     let mut kept = Vec::new();
-    for finding in findings {
-        let is_first = |group: &&Group| {
-            group.first.first().is_some_and(|(scenario, seed)| *scenario == finding.scenario && *seed == finding.seed)
-        };
-        // The group of the most runs among those that begin with this run: its size is what this failure comes to.
-        let Some(group) = tally.groups.values().filter(is_first).max_by_key(|group| group.runs) else { continue };
-        let examples = group.first.iter().map(|(scenario, seed)| format!("{scenario} {seed}")).collect();
-        kept.push(corral_reports::Finding { runs: group.runs, examples, ..finding.clone() });
+    let mut others = Vec::new();
+    for (signature, group) in &tally.groups {
+        let is_it =
+            |finding: &&corral_reports::Finding| (&finding.oracle, &finding.signature) == (&signature.0, &signature.1);
+        // What was looked into before what was not.
+        match findings.iter().filter(is_it).min_by_key(|finding| (finding.chain.is_empty(), place(finding))) {
+            Some(finding) => kept.push(of_group(finding, group)),
+            None => others.push((signature, group)),
+        }
     }
-    kept.sort_by(|one, other| (one.seed, &one.scenario).cmp(&(other.seed, &other.scenario)));
+    for (signature, group) in others {
+        let is_told = |finding: &corral_reports::Finding| {
+            group.first.first().is_some_and(|first| place(finding) == (first.seed, first.scenario.as_str()))
+        };
+        if !kept.iter().any(is_told) {
+            kept.extend(met(group, signature).map(|finding| of_group(&finding, group)));
+        }
+    }
+    kept.sort_by(|one, other| (place(one), &one.signature).cmp(&(place(other), &other.signature)));
     Night {
         version: Night::VERSION,
         title: format!("{} under {}", told.scenarios.join(", "), told.arm),
@@ -222,14 +295,20 @@ pub fn night(tally: &Tally, told: &Told, findings: &[corral_reports::Finding], t
 pub fn write_junit(
     path: &Path,
     tally: &Tally,
-    told: Told,
-    arm: &Arm,
+    told: &Told,
     folder: Option<&NightFolder>,
     took: Duration,
 ) -> Result<(), Refused> {
-    let findings = folder.map_or_else(|| finding::plain(tally, arm), |folder| folder.findings.clone());
-    let night = night(tally, &told, &findings, took);
+    let night = match folder {
+        Some(folder) => night(tally, told, &folder.findings, |group, signature| folder.met(group, signature), took),
+        None => night(tally, told, &[], finding::plain, took),
+    };
     write(path, corral_reports::junit(&night).as_bytes()).map_err(Refused::new)
+}
+
+/// Where a finding stands among others: by seed, then by scenario.
+fn place(finding: &corral_reports::Finding) -> (u64, &str) {
+    (finding.seed, &finding.scenario)
 }
 
 /// One run as a night.
@@ -257,7 +336,7 @@ pub fn of_run(run: &JournalFile) -> Night {
         simulated_seconds: run.header.ended_at.as_duration().as_secs_f64(),
         events: run.records.len() as u64,
         findings,
-        ..night(&Tally::default(), &told, &[], Duration::ZERO)
+        ..night(&Tally::default(), &told, &[], |_, _| None, Duration::ZERO)
     }
 }
 

@@ -11,18 +11,20 @@ pub fn machine() -> String {
     format!("{}, {cores} cores", model.unwrap_or("unknown processor"))
 }
 
-/// The checkout's commit, or "unknown" outside one.
+/// The commit of the checkout that this was built in, with a plus sign if something in it was changed since; or "unknown".
 pub fn commit() -> String {
-    said_by("git", &["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(|| "unknown".into())
+    let described = ["describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"];
+    said_by("git", &described).unwrap_or_else(|| "unknown".into())
 }
 
-/// The compiler's version.
+/// The version of that checkout's compiler.
 pub fn toolchain() -> String {
     let version = said_by("rustc", &["--version"]);
     version.and_then(|line| line.split_whitespace().nth(1).map(str::to_owned)).unwrap_or_else(|| "unknown".into())
 }
 
 fn said_by(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output = Command::new(program).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let output = output.ok().filter(|output| output.status.success())?;
     Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use corral_explore::in_parallel;
 use corral_scenarios::catalogue;
-use corral_world::{Arm, RunOptions, SeedFile, Verdict};
+use corral_world::{Arm, Recipe, RunOptions, SeedFile, Verdict};
 
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};
@@ -137,14 +137,18 @@ fn judge(file: &SeedFile, fails: bool, verdict: &Verdict) -> Finding {
         return Finding::Faded(format!("this arm no longer reaches the probe {missed}"));
     }
     match (fails, verdict.violations.iter().any(expected)) {
-        (true, false) => Finding::Faded("this arm no longer shows the violation".into()),
+        (true, false) => {
+            let idle = verdict.idle_faults.iter().map(|name| format!("; the fault {name} never struck"));
+            Finding::Faded(format!("this arm no longer shows the violation{}", idle.collect::<String>()))
+        }
         _ => Finding::AsExpected,
     }
 }
 
 fn run_arm(file: &SeedFile, arm: &Arm, seed: u64) -> Result<Verdict, Refused> {
     let scenario = catalogue().scenario(&file.scenario)?;
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
+    let title = Recipe { seed, ..file.recipe(arm) }.title();
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time, &title);
     Ok(corral_world::run(scenario, arm, seed, Some(file.plan()), RunOptions::default())?)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use corral_scenarios::catalogue;
-use corral_world::{Plan, Recipe, SeedFile, Verdict};
+use corral_world::{Arm, Plan, Recipe, SeedFile, Verdict};
 
 use crate::arguments::RunOptions;
 use crate::failure::{Done, Refused, Status};
@@ -14,8 +14,7 @@ pub fn run(options: &RunOptions) -> Done {
     let scenario = catalogue().scenario(&options.scenario)?;
     let arm = options.arm.arm();
     let seed = corral_world::seed::parse_one(&options.seed)?;
-    let plan = options.plan.as_deref().map(read_plan).transpose()?;
-    let plan = match plan {
+    let plan = match options.plan.as_deref().map(|path| read_plan(path, options)).transpose()? {
         Some(plan) => plan,
         None => {
             catalogue().check(scenario.as_ref(), &arm, &Plan::default())?;
@@ -35,15 +34,20 @@ pub fn run(options: &RunOptions) -> Done {
     let keeps = options.journal.is_some();
     let logs = options.logs.map(Into::into).or_else(|| keeps.then_some(tracing::Level::WARN));
     let run_options = corral_world::RunOptions { keep_journal: keeps, logs, fork: options.fork, ..Default::default() };
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time);
+    let recipe = Recipe {
+        scenario: options.scenario.clone(),
+        arm: arm.clone(),
+        seed,
+        plan: Some(plan.clone()),
+        fork: options.fork,
+    };
+    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time, &recipe.title());
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
         say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));
     }
     say(summary(&options.scenario, seed, &arm, &verdict));
     if let Some(path) = &options.journal {
-        let (scenario, plan, fork) = (options.scenario.clone(), Some(plan.clone()), options.fork);
-        let recipe = Recipe { scenario, arm: arm.clone(), seed, plan, fork };
         crate::journal::write(path, &recipe, options.plan.as_deref(), &verdict)?;
     }
     if options.twice {
@@ -75,11 +79,21 @@ pub fn summary(scenario: &str, seed: u64, arm: &corral_world::Arm, verdict: &Ver
     lines.join("\n")
 }
 
-/// A plan's file, or the plan of a seed file.
-fn read_plan(path: &Path) -> Result<Plan, Refused> {
+/// A plan's file, or the plan of a seed file. That a seed file is of another run than the one asked for is said.
+fn read_plan(path: &Path, options: &RunOptions) -> Result<Plan, Refused> {
     let text = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
     if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("scenario")) {
-        return Ok(SeedFile::load(path, catalogue()).map_err(Refused::new)?.plan());
+        let file = SeedFile::load(path, catalogue()).map_err(Refused::new)?;
+        if file.scenario != options.scenario {
+            let (its, asked) = (&file.scenario, &options.scenario);
+            return Err(Refused::new(format!("{}: is of {its}, and not of {asked}", path.display())));
+        }
+        let own = file.recipe(&file.fails[0]).command(Some(path));
+        let arms: Vec<&Arm> = file.fails.iter().chain(&file.passes).collect();
+        if options.seed != file.seed.to_string() || !arms.contains(&&options.arm.arm()) {
+            eprintln!("note: only the plan of {} is taken; its own run is: {own}", path.display());
+        }
+        return Ok(file.plan());
     }
     toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);

@@ -31,7 +31,11 @@ pub fn shrink(options: &ShrinkOptions) -> Done {
     eprintln!("{} runs; {rest}", shrunk.runs);
     match &options.out {
         Some(out) => {
-            std::fs::write(out, file.to_toml()).map_err(|error| Refused::path(out, "cannot be written", error))?;
+            std::fs::write(out, file.to_toml()).map_err(|error| {
+                // It took a while to find.
+                say(file.to_toml().trim_end());
+                Refused::path(out, "cannot be written", error)
+            })?;
         }
         None => say(file.to_toml().trim_end()),
     }

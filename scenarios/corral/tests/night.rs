@@ -82,12 +82,19 @@ fn a_killed_night_keeps_what_it_had_found() {
         .spawn()
         .expect("it begins");
     let seed_file = night.join("backup-cleanup-16.toml");
-    until(|| seed_file.is_file());
+    let junit = |folder: &Path| std::fs::read_to_string(folder.join("junit.xml")).unwrap_or_default();
+    until(|| junit(&night).contains("failures=\"1\""));
     fuzzing.kill().expect("it can be killed");
     fuzzing.wait().expect("it ends");
     ends(command(&["replay", &seed_file.display().to_string()]), 0);
     ends(command(&["merge", &night.display().to_string(), "--out", &rest.display().to_string()]), 1);
-    assert!(summary(&rest)["runs"].as_u64().is_some_and(|runs| runs >= 1));
+    for folder in [&night, &rest] {
+        let told = summary(folder);
+        let finding = &told["findings"][0];
+        assert_eq!(finding["seed"], 16, "{told:#}");
+        assert!(finding["reproduce"][0].as_str().is_some_and(|line| line.starts_with("corral replay")), "{finding:#}");
+        assert!(junit(folder).contains("failures=\"1\""));
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use corral_core::journal::JournalFile;
 use corral_world::{Catalogue, Recipe};
 
 use crate::explain::parting;
-use crate::forks::{FORKS, Failing, failing};
+use crate::forks::{FORKS, Failing, forks};
 use crate::investigate::Origin;
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
@@ -31,7 +31,7 @@ pub struct Attribution {
 pub enum Part {
     /// The run is the same without it, to the last event.
     None,
-    /// The run is another without it, and fails all the same: there is another cause.
+    /// The run is another without it, and does not pass either, in this way or in another.
     Another,
     /// Without it the run passes. Of its forks at a time, so many fail:
     Passes {
@@ -89,7 +89,7 @@ pub fn attribute(
     for ((id, silenced), result) in ids.into_iter().zip(silenced).zip(results) {
         let part = if result.verdict().is_some_and(|verdict| verdict.digest == own.header.digest) {
             Part::None
-        } else if !result.signatures().is_disjoint(wanted) {
+        } else if !result.passes() {
             Part::Another
         } else {
             let from = open.min(parted(pool, &silenced, own, scratch)?);
@@ -133,13 +133,15 @@ impl Forks<'_> {
         };
         while is_wanted(with) && (self.has_time)() {
             let next = with.len() as u32;
-            with.extend(failing(pool, self.recipe, from, next..next + FORKS, self.wanted)?);
+            let results = forks(pool, self.recipe, from, next..next + FORKS)?;
+            with.extend(results.iter().map(|result| !result.signatures().is_disjoint(self.wanted)));
         }
         let mut still: Vec<bool> = Vec::new();
         let says_something = Share::of(with).failing >= ENOUGH;
         while says_something && Share::of(&still).failing == 0 && still.len() < with.len() && (self.has_time)() {
             let next = still.len() as u32;
-            still.extend(failing(pool, silenced, from, next..next + FORKS, self.wanted)?);
+            let results = forks(pool, silenced, from, next..next + FORKS)?;
+            still.extend(results.iter().map(|result| !result.passes()));
         }
         Ok(Part::Passes { from, with: Share::of(with), without: Share::of(&still) })
     }
@@ -151,7 +153,7 @@ impl Attribution {
         let id = &self.id;
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
-            Part::Another => format!("{id}: also fails without it: a different cause"),
+            Part::Another => format!("{id}: not needed; the run fails without it too"),
             Part::Passes { with: Share { of: 0, .. }, .. } => {
                 format!("{id}: without it this run passes; there was no time to try whether by luck")
             }

@@ -8,7 +8,7 @@ use corral_core::journal::JournalFile;
 use corral_core::{Fork, Nanos};
 use corral_world::Recipe;
 
-use crate::job::{Job, Signature};
+use crate::job::{Job, JobResult, Signature};
 use crate::pool::Pool;
 
 /// A failing run.
@@ -32,8 +32,10 @@ const TIMES: u32 = 10;
 pub struct Decided {
     /// The last fork that was found to pass; none if not even one from the run's beginning does: then the plan decides it.
     pub passing: Option<Recipe>,
-    /// All forks that were tried from here on fail.
-    pub lost_at: Nanos,
+    /// The first time at which none of the forks that were tried passes; none if there was no time to find one.
+    pub lost_at: Option<Nanos>,
+    /// When the failure was seen: by then it was decided.
+    pub seen_at: Nanos,
 }
 
 impl Decided {
@@ -42,48 +44,51 @@ impl Decided {
         self.passing.as_ref()?.fork.map(|fork| fork.at)
     }
 
+    /// Between what times it was decided, if there is a first of them.
+    pub fn span(&self) -> Option<(Nanos, Nanos)> {
+        Some((self.open_at()?, self.lost_at.unwrap_or(self.seen_at)))
+    }
+
     /// In one line.
     pub fn told(&self) -> String {
-        let lost = format!("of {FORKS} that are the same up to {} none does", self.lost_at);
-        match self.open_at() {
-            Some(open) => format!("decided after {open}: a run that is the same up to then passes, {lost}"),
-            None => format!("decided by the plan: a run that goes on by other chance fails too, {lost}"),
+        match (self.open_at(), self.lost_at) {
+            (Some(open), Some(lost)) => format!(
+                "decided after {open}: a run that is the same up to then passes, of {FORKS} that are the same up to {lost} none does"
+            ),
+            (Some(open), None) => {
+                format!("decided after {open}, up to which a run that passes is the same, and before {}", self.seen_at)
+            }
+            (None, Some(_)) => format!("decided by the plan: of {FORKS} runs of it by other chance none passes"),
+            (None, None) => format!("decided before {}; since when was not tried", self.seen_at),
         }
     }
 }
 
-/// Which of a run's forks at a time show what is wanted.
-pub(crate) fn failing(
-    pool: &mut Pool,
-    recipe: &Recipe,
-    at: Nanos,
-    numbers: Range<u32>,
-    wanted: &BTreeSet<Signature>,
-) -> io::Result<Vec<bool>> {
-    let results = pool.run_all(numbers.map(|number| Job::from(forked(recipe, at, number))))?;
-    Ok(results.iter().map(|result| !result.signatures().is_disjoint(wanted)).collect())
+/// What becomes of a run's forks at a time.
+pub(crate) fn forks(pool: &mut Pool, recipe: &Recipe, at: Nanos, numbers: Range<u32>) -> io::Result<Vec<JobResult>> {
+    pool.run_all(numbers.map(|number| Job::from(forked(recipe, at, number))))
 }
 
 fn forked(recipe: &Recipe, at: Nanos, number: u32) -> Recipe {
     Recipe { fork: Some(Fork { at, number }), ..recipe.clone() }
 }
 
-/// Searches for the time after which nothing that is left to chance averts a failure. Before that time the share of forks that fail is taken to grow,
+/// Searches for the time after which nothing that is left to chance averts a failure. Before that time the share of forks that pass is taken to shrink,
 /// so that halving finds it. It is found less exactly where `has_time` ends it early.
 ///
 /// # Errors
 /// A worker cannot be started.
 pub fn decided(
     pool: &mut Pool,
-    &Failing { recipe, wanted, journal }: &Failing<'_>,
+    &Failing { recipe, journal, .. }: &Failing<'_>,
     seen_at: Nanos,
     has_time: &dyn Fn() -> bool,
 ) -> io::Result<Decided> {
     let mut times: Vec<Nanos> = journal.records.iter().map(|record| record.at).collect();
     times.retain(|at| *at <= seen_at);
     times.dedup();
-    let mut decided = Decided { passing: None, lost_at: seen_at };
-    // All before `open` can still pass, all from `lost` on fail.
+    let mut decided = Decided { passing: None, lost_at: None, seen_at };
+    // All before `open` can still pass, none from `lost` on.
     let (mut open, mut lost) = (0, times.len().saturating_sub(1));
     let mut next = 0;
     for _ in 0..TIMES {
@@ -91,15 +96,15 @@ pub fn decided(
         let mut passing = None;
         for from in (0..FORKS).step_by(pool.count()) {
             let numbers = from..FORKS.min(from + pool.count() as u32);
-            let fails = failing(pool, recipe, at, numbers, wanted)?;
-            passing = fails.iter().position(|fails| !fails).map(|index| forked(recipe, at, from + index as u32));
+            let results = forks(pool, recipe, at, numbers)?;
+            passing = results.iter().position(JobResult::passes).map(|index| forked(recipe, at, from + index as u32));
             if passing.is_some() {
                 break;
             }
         }
         match passing {
             Some(fork) => (open, decided.passing) = (next, Some(fork)),
-            None => (lost, decided.lost_at) = (next, at),
+            None => (lost, decided.lost_at) = (next, Some(at)),
         }
         next = open + (lost - open) / 2;
         if next == open {

@@ -1,6 +1,6 @@
 //! The fuzz loop: seeds in order, and what they came to in the same order, for any number of workers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use corral_world::{Arm, Catalogue, Recipe};
 
 use crate::guide::Guide;
-use crate::job::Job;
+use crate::job::{Job, Signature};
 use crate::pool::{Pool, Ticket, Workers};
 use crate::tally::{Ran, Tally};
 
@@ -85,11 +85,12 @@ pub trait Watcher {
     /// It cannot be noted: the loop ends.
     fn ran(&mut self, ran: &Ran) -> io::Result<()>;
 
-    /// Told of a run that shows what none before it has shown; nothing goes on until it returns. The pool is for whatever it wants to try.
+    /// Told of a run that shows what none before it has shown, the `new` ones; nothing goes on until it returns. The pool is for whatever it wants to
+    /// try.
     ///
     /// # Errors
     /// It cannot be kept: the loop ends.
-    fn found(&mut self, pool: &mut Pool, ran: &Ran, tally: &Tally) -> io::Result<()>;
+    fn found(&mut self, pool: &mut Pool, ran: &Ran, new: &BTreeSet<Signature>, tally: &Tally) -> io::Result<()>;
 
     /// Asked all the time; false ends the loop at once.
     fn goes_on(&mut self, tally: &Tally) -> bool;
@@ -138,13 +139,13 @@ pub fn fuzz(
         let Some(result) = pool.wait(*ticket, Duration::from_millis(200))? else { continue };
         let Some((_, recipe)) = under_way.pop_front() else { return Ok(()) };
         let ran = Ran::new(recipe, &result, &tally.situations);
-        let is_new = tally.add(&ran);
+        let new = tally.add(&ran);
         if let Some(guide) = &mut guide {
             guide.learn(&ran);
         }
         watcher.ran(&ran)?;
-        if is_new {
-            match watcher.found(&mut pool, &ran, tally) {
+        if !new.is_empty() {
+            match watcher.found(&mut pool, &ran, &new, tally) {
                 // What was being tried with it is lost, the failure is not.
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
                 done => done?,

@@ -50,7 +50,7 @@ pub struct Effort {
     pub shrinking: ShrinkBudget,
     /// Whether to try which recorded defects the failure needs.
     pub attributes: bool,
-    /// Real time after which nothing more is tried with it; its journals and its page are written all the same.
+    /// Real time after which no more is tried of what it needs; its twin, its journals and its page are made all the same.
     pub time: Duration,
 }
 
@@ -70,8 +70,10 @@ pub struct Files {
 pub struct Finding {
     /// The smallest run that was found to show it, with its plan.
     pub recipe: Recipe,
-    /// Everything that this run shows and that the failure did.
+    /// What it is about: all that this run shows and that no other had shown before.
     pub signatures: BTreeSet<Signature>,
+    /// What else is wrong with such a run.
+    pub along: BTreeSet<Signature>,
     /// The one that says most; none if the run did not come to an end.
     pub violation: Option<Violation>,
     /// What shrinking took away, a line each.
@@ -92,7 +94,7 @@ pub struct Finding {
     pub remarks: Vec<String>,
 }
 
-/// Investigates a failure.
+/// Investigates what is wanted of a failure.
 ///
 /// # Errors
 /// A worker cannot be started.
@@ -100,12 +102,14 @@ pub fn investigate(
     pool: &mut Pool,
     catalogue: &dyn Catalogue,
     ran: &Ran,
+    wanted: &BTreeSet<Signature>,
     origin: &Origin,
     files: &Files,
     effort: Effort,
 ) -> io::Result<Finding> {
     let recipe = with_plan(catalogue, &ran.recipe);
-    let mut finding = Finding::new(recipe.clone(), ran.signatures.clone());
+    let mut finding = Finding::new(recipe.clone(), wanted.clone());
+    finding.along = ran.signatures.difference(wanted).cloned().collect();
     if ran.digest.is_empty() {
         finding.remarks.push("it did not come to an end, and was not run again".to_owned());
         return Ok(finding);
@@ -117,7 +121,7 @@ pub fn investigate(
     #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
     let began = std::time::Instant::now();
     let shrinking = ShrinkBudget { time: effort.shrinking.time.min(effort.time), ..effort.shrinking };
-    let shrunk = shrink(pool, catalogue, &recipe, &ran.signatures, shrinking)?;
+    let shrunk = shrink(pool, catalogue, &recipe, wanted, shrinking)?;
     finding.recipe = shrunk.recipe;
     finding.removed = shrunk.removed;
     if !shrunk.is_done {
@@ -128,14 +132,14 @@ pub fn investigate(
     if effort.attributes && !has_time() {
         finding.remarks.push("the time was over: what it needs and when it was decided was not tried".to_owned());
     } else if let Some(violation) = finding.violation.as_ref().filter(|_| effort.attributes) {
-        let failing = Failing { recipe: &finding.recipe, wanted: &ran.signatures, journal: &journal };
+        let failing = Failing { recipe: &finding.recipe, wanted, journal: &journal };
         let decided = decided(pool, &failing, violation.at, &has_time)?;
         let open = decided.open_at().unwrap_or(Nanos::ZERO);
         let scratch = files.twin.with_extension("part");
         finding.attributions = attribute(pool, catalogue, &failing, open, &scratch, &has_time)?;
         finding.decided = Some(decided);
     }
-    let twin = twin(pool, &finding, &ran.signatures)?;
+    let twin = twin(pool, &finding)?;
     finding.tell(pool, journal, twin.as_ref(), origin, files)?;
     Ok(finding)
 }
@@ -146,6 +150,7 @@ impl Finding {
         Finding {
             recipe,
             signatures,
+            along: BTreeSet::new(),
             violation: None,
             removed: Vec::new(),
             attributions: Vec::new(),
@@ -187,6 +192,9 @@ impl Finding {
         let journal = self.journal(pool, &self.recipe.clone(), origin, files, &files.journal)?;
         let is_known = |found: &Violation| self.signatures.contains(&found.group());
         self.violation = journal.as_ref().and_then(|journal| first_violation(journal, catalogue, is_known));
+        let others = journal.iter().flat_map(violations).map(|found| found.group());
+        let others: Vec<Signature> = others.filter(|other| !self.signatures.contains(other)).collect();
+        self.along.extend(others);
         Ok(journal)
     }
 
@@ -203,8 +211,7 @@ impl Finding {
             Some(twin) => self.journal(pool, &twin.recipe, origin, files, &files.twin)?,
             None => None,
         };
-        let is_known = |found: &Violation| self.signatures.contains(&found.group());
-        let passing = passing.filter(|passing| !violations(passing).iter().any(is_known));
+        let passing = passing.filter(|passing| violations(passing).is_empty());
         self.twin = twin.filter(|_| passing.is_some()).map(|twin| twin.differs.clone());
         let Some(violation) = &self.violation else { return Ok(()) };
         let beside = passing.as_ref().zip(self.twin.as_deref());

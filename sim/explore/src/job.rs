@@ -10,6 +10,9 @@ use corral_core::journal::{Header, file};
 use corral_world::{Catalogue, OWN_FAULT, Recipe, RunOptions, Verdict, Violation, run};
 use serde::{Deserialize, Serialize};
 
+use crate::pool::Limits;
+use crate::watchdog::watchdog;
+
 /// A run to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -77,6 +80,11 @@ impl JobResult {
         }
     }
 
+    /// Whether it came to its end and nothing is wrong with it.
+    pub fn passes(&self) -> bool {
+        self.verdict().is_some_and(Verdict::passed)
+    }
+
     /// The verdict, if there is one.
     pub fn verdict(&self) -> Option<&Verdict> {
         match &self.outcome {
@@ -98,6 +106,8 @@ impl JobResult {
 pub fn serve(catalogue: &dyn Catalogue, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
     for line in input.lines() {
         let job: Job = serde_json::from_str(&line?)?;
+        // The parent kills a worker that overruns its time; this one is for a parent that was killed itself.
+        let _watchdog = watchdog(2 * Limits::default().run_time, &job.recipe.title());
         serde_json::to_writer(&mut output, &done(catalogue, job)?)?;
         output.write_all(b"\n")?;
         output.flush()?;
@@ -120,7 +130,7 @@ fn done(catalogue: &dyn Catalogue, job: Job) -> std::io::Result<JobResult> {
 }
 
 impl Keep {
-    /// Writes a run's journal, if the run kept it.
+    /// Writes a run's journal as a whole or not at all, if the run kept it.
     ///
     /// # Errors
     /// It cannot be written; in one line.
@@ -128,8 +138,10 @@ impl Keep {
         let Some(journal) = &verdict.journal else { return Ok(()) };
         self.header.digest.clone_from(&verdict.digest);
         self.header.ended_at = verdict.simulated;
-        let written = File::create(&self.path)
-            .and_then(|out| file::write(BufWriter::new(out), &self.header, journal, &verdict.logs));
+        let beside = self.path.with_extension("jsonl.part");
+        let written = File::create(&beside)
+            .and_then(|out| file::write(BufWriter::new(out), &self.header, journal, &verdict.logs))
+            .and_then(|()| std::fs::rename(&beside, &self.path));
         written.map_err(|error| format!("{}: cannot write the journal: {error}", self.path.display()))
     }
 }

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use corral_core::journal::{Header, JournalFile, file};
@@ -21,7 +22,7 @@ use crate::job::{Job, JobResult, Keep, Outcome};
 pub struct Limits {
     /// Real time for one run.
     pub run_time: Duration,
-    /// Memory of a worker, in bytes; one that takes more during a run dies of it, one that has more after a run is replaced.
+    /// Memory of a worker, in bytes; one that has more after a run is replaced, one that takes twice as much during a run dies of it.
     pub memory_bytes: u64,
 }
 
@@ -154,9 +155,15 @@ impl Pool {
         path: &Path,
     ) -> std::io::Result<Result<JournalFile, String>> {
         let keep = Some(Keep { path: path.to_owned(), header });
+        // What an earlier run left there is not this one's.
+        let _ = std::fs::remove_file(path);
         let result = self.run_alone(&Job { recipe: recipe.clone(), situations: false, keep })?;
         if let Some(why) = result.unwritten {
             return Err(std::io::Error::other(why));
+        }
+        if result.verdict().is_none() {
+            let (_, why) = result.signatures().pop_first().unwrap_or_default();
+            return Ok(Err(format!("{}: has no journal: {why}", recipe.title())));
         }
         let read = File::open(path).map_err(Into::into).and_then(|input| file::read(BufReader::new(input)));
         Ok(read.map_err(|error| format!("{}: {error}", path.display())))
@@ -187,6 +194,23 @@ struct Worker {
     process: Child,
     lines: Receiver<String>,
     last_words: Arc<Mutex<String>>,
+    /// Reads them.
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Gives it a job; false if it has ended.
+    fn takes(&mut self, job: &str) -> bool {
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.process.stdin.as_mut().is_some_and(|stdin| stdin.write_all(job.as_bytes()).is_ok())
+    }
+
+    /// What it said last in its job, once it has ended.
+    fn last_words(&mut self) -> String {
+        let _ = self.process.wait();
+        self.listener.take().map(JoinHandle::join);
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Drop for Worker {
@@ -238,19 +262,21 @@ impl Keeper {
         read_lines(process.stdout.take(), move |line| sender.send(line).is_ok());
         let last_words = Arc::new(Mutex::new(String::new()));
         let words = last_words.clone();
-        read_lines(process.stderr.take(), move |line| {
+        let listener = read_lines(process.stderr.take(), move |line| {
             *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
             true
         });
-        Ok(Worker { process, lines, last_words })
+        Ok(Worker { process, lines, last_words, listener: Some(listener) })
     }
 
     fn run(&self, worker: &mut Worker, job: &Job) -> std::io::Result<JobResult> {
         let line = format!("{}\n", serde_json::to_string(job)?);
-        if let Some(stdin) = &mut worker.process.stdin
-            && let Err(error) = stdin.write_all(line.as_bytes())
-        {
-            return Ok(ended(Outcome::Died(error.to_string()), Duration::ZERO));
+        if !worker.takes(&line) {
+            // Whatever ended it between two runs has nothing to do with this one.
+            *worker = self.start()?;
+            if !worker.takes(&line) {
+                return Ok(ended(Outcome::Died(worker.last_words()), Duration::ZERO));
+            }
         }
         let mut waited = Duration::ZERO;
         while waited < self.limits.run_time {
@@ -259,9 +285,7 @@ impl Keeper {
                 Ok(line) => return Ok(serde_json::from_str(&line)?),
                 Err(RecvTimeoutError::Timeout) => waited += wait,
                 Err(RecvTimeoutError::Disconnected) => {
-                    let _ = worker.process.wait();
-                    let words = worker.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    return Ok(ended(Outcome::Died(words), waited));
+                    return Ok(ended(Outcome::Died(worker.last_words()), waited));
                 }
             }
             // Between two runs it may still hold what the last one left; within one, twice as much is a leak.
@@ -280,7 +304,10 @@ fn ended(outcome: Outcome, after: Duration) -> JobResult {
 }
 
 /// Reads lines on a thread of its own, until they end or are not wanted any more.
-fn read_lines(pipe: Option<impl Read + Send + 'static>, mut take: impl FnMut(String) -> bool + Send + 'static) {
+fn read_lines(
+    pipe: Option<impl Read + Send + 'static>,
+    mut take: impl FnMut(String) -> bool + Send + 'static,
+) -> JoinHandle<()> {
     #[expect(clippy::disallowed_methods, reason = "the parent of worker processes lives in the real world")]
     std::thread::spawn(move || {
         for line in pipe.into_iter().flat_map(|pipe| BufReader::new(pipe).lines()).map_while(Result::ok) {
@@ -288,7 +315,7 @@ fn read_lines(pipe: Option<impl Read + Send + 'static>, mut take: impl FnMut(Str
                 return;
             }
         }
-    });
+    })
 }
 
 /// Resident memory of a process, in bytes; 0 if it cannot be read.

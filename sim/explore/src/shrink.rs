@@ -90,7 +90,7 @@ pub fn shrink(
                 has_served = true;
                 break;
             }
-            tried.insert((candidate.what, recipe.seed));
+            tried.insert((candidate.what, candidate.nth, recipe.seed));
         }
     }
 }
@@ -100,7 +100,7 @@ fn attempts<'a>(
     catalogue: &'a dyn Catalogue,
     recipe: &'a Recipe,
     plan: &Plan,
-    tried: &'a BTreeSet<(String, u64)>,
+    tried: &'a BTreeSet<(String, usize, u64)>,
 ) -> impl Iterator<Item = (Candidate, Recipe)> + 'a {
     let scenario = catalogue.scenario(&recipe.scenario).ok();
     let can_run = move |candidate: &Candidate| {
@@ -112,7 +112,7 @@ fn attempts<'a>(
         let seeds = (0..SEEDS).map(|other| recipe.seed.wrapping_add(other));
         seeds.filter_map(move |seed| {
             let recipe = Recipe { seed, plan: Some(candidate.plan.clone()), ..recipe.clone() };
-            (!tried.contains(&(candidate.what.clone(), seed))).then(|| (candidate.clone(), recipe))
+            (!tried.contains(&(candidate.what.clone(), candidate.nth, seed))).then(|| (candidate.clone(), recipe))
         })
     })
 }

@@ -57,12 +57,12 @@ pub struct Tally {
 }
 
 /// Equal failures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Group {
     /// How many runs showed it.
     pub runs: u64,
-    /// Scenario and seed of the first of them.
-    pub first: Vec<(String, u64)>,
+    /// The first of them.
+    pub first: Vec<Recipe>,
 }
 
 impl Ran {
@@ -90,8 +90,8 @@ impl Ran {
 }
 
 impl Tally {
-    /// Counts a run; true if it shows a signature that none before it has shown.
-    pub fn add(&mut self, ran: &Ran) -> bool {
+    /// Counts a run, and says what it shows that none before it has shown.
+    pub fn add(&mut self, ran: &Ran) -> BTreeSet<Signature> {
         self.runs += 1;
         self.failed += u64::from(!ran.signatures.is_empty());
         self.stuck |= ran.digest.is_empty();
@@ -99,16 +99,18 @@ impl Tally {
         self.events += ran.events;
         self.situations.extend(&ran.new_situations);
         self.run_times_ms.push(u32::try_from(ran.took_us / 1000).unwrap_or(u32::MAX));
-        let mut is_new = false;
+        let mut new = BTreeSet::new();
         for signature in &ran.signatures {
             let group = self.groups.entry(signature.clone()).or_default();
-            is_new |= group.runs == 0;
+            if group.runs == 0 {
+                new.insert(signature.clone());
+            }
             group.runs += 1;
             if group.first.len() < NAMED {
-                group.first.push((ran.recipe.scenario.clone(), ran.recipe.seed));
+                group.first.push(ran.recipe.clone());
             }
         }
-        is_new
+        new
     }
 
     /// The groups, those of most runs first.

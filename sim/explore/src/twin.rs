@@ -7,7 +7,7 @@ use corral_core::Nanos;
 use corral_world::{Catalogue, Recipe, SeedFile};
 
 use crate::investigate::Finding;
-use crate::job::{Job, Signature};
+use crate::job::Job;
 use crate::pool::Pool;
 
 /// A run that passes, and in what it differs from the one that fails.
@@ -33,7 +33,7 @@ impl Twin {
 ///
 /// # Errors
 /// A worker cannot be started.
-pub fn twin(pool: &mut Pool, finding: &Finding, wanted: &BTreeSet<Signature>) -> io::Result<Option<Twin>> {
+pub fn twin(pool: &mut Pool, finding: &Finding) -> io::Result<Option<Twin>> {
     let recipe = &finding.recipe;
     if let Some(cause) = finding.attributions.iter().find(|attribution| attribution.is_cause()) {
         return Ok(Some(Twin::without(recipe, std::slice::from_ref(&cause.id))));
@@ -57,7 +57,7 @@ pub fn twin(pool: &mut Pool, finding: &Finding, wanted: &BTreeSet<Signature>) ->
     while candidates.peek().is_some() {
         let batch: Vec<Twin> = candidates.by_ref().take(pool.count()).collect();
         let results = pool.run_all(batch.iter().map(|twin| Job::from(twin.recipe.clone())))?;
-        let passes = batch.into_iter().zip(results).find(|(_, result)| result.signatures().is_disjoint(wanted));
+        let passes = batch.into_iter().zip(results).find(|(_, result)| result.passes());
         if let Some((twin, _)) = passes {
             return Ok(Some(twin));
         }

@@ -12,13 +12,14 @@ pub struct Watchdog {
     _alive: Sender<()>,
 }
 
-/// Starts a watchdog.
-pub fn watchdog(limit: Duration) -> Watchdog {
+/// Starts a watchdog of a run of this title.
+pub fn watchdog(limit: Duration, title: &str) -> Watchdog {
     let (alive, dead) = channel::<()>();
+    let title = title.to_owned();
     #[expect(clippy::disallowed_methods, reason = "real time, and the run's own thread may spin")]
     std::thread::spawn(move || {
         if dead.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("corral: stuck: a run did not end within {} s of real time", limit.as_secs());
+            eprintln!("corral: stuck: {title}: did not end within {} s of real time", limit.as_secs());
             std::process::exit(STUCK);
         }
     });

@@ -9,6 +9,7 @@ use crate::oracle::Violation;
 use crate::plan::{Plan, PlannedFault, Step};
 use crate::recipe::Recipe;
 use crate::scenario::Catalogue;
+use crate::verdict::{OWN_FAULT, PANIC, RESTLESS};
 
 /// A seed file, as it stands on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,8 +129,8 @@ impl SeedFile {
             }
         }
         let oracles = scenario.oracles();
-        if !oracles.iter().any(|oracle| oracle.name() == self.expect.oracle) {
-            let known: Vec<&str> = oracles.iter().map(|oracle| oracle.name()).collect();
+        let known: Vec<&str> = oracles.iter().map(|oracle| oracle.name()).chain([PANIC, RESTLESS, OWN_FAULT]).collect();
+        if !known.contains(&self.expect.oracle.as_str()) {
             let message = crate::text::unknown_name("oracle", &self.expect.oracle, known.iter().copied());
             return Err((line_with("oracle"), message));
         }

@@ -15,6 +15,9 @@ use super::{WAIT_COUNT, WAIT_INTERVAL, exit, probe, state};
 /// looks in the very instant of a kill finds it still there.
 const REAPING: Duration = Duration::from_millis(1);
 
+/// Bytes of a log that are read.
+const MOST_LOG: usize = 64 << 10;
+
 /// A process that was asked for.
 pub(super) struct Process {
     pub name: String,
@@ -200,11 +203,17 @@ impl Process {
         true
     }
 
-    /// What processes of this name have written, this one last.
+    /// What processes of this name have written, this one last: the end of it. (Upstream's file grows without a bound, and all of it is read each time
+    /// that a process of that name has crashed. A run in which one crashes again and again would hardly come to its end.)
     pub fn log(&self) -> Vec<u8> {
         let state = self.state();
         let mut log = state.log_before.clone();
         log.extend(state.daemon.as_ref().map(Daemon::written).unwrap_or_default());
+        if log.len() > MOST_LOG {
+            let cut = log.len() - MOST_LOG;
+            let line = log[cut..].iter().position(|byte| *byte == b'\n').map_or(cut, |end| cut + end + 1);
+            log.drain(..line);
+        }
         log
     }
 

@@ -96,7 +96,8 @@ impl History {
                     if (200..300).contains(code) {
                         let stale = history.stale(kind, *resource_version, reads, record.at);
                         let request = Request { process: record.process, within: within.to_string(), stale };
-                        history.requests.insert((kind.to_string(), *resource_version), request);
+                        // A later request that changes nothing is answered with the same version.
+                        history.requests.entry((kind.to_string(), *resource_version)).or_insert(request);
                     }
                 }
                 _ => {}

@@ -93,6 +93,8 @@ impl Run<'_> {
             let is_told = record.at >= self.history.workload_at || weight == 0;
             is_told.then_some(Line { at: record.at, weight, key, text, more: None })
         };
+        // What is like nothing but itself.
+        let own = |weight: u32, text: String| line(weight, text.clone(), text);
         match &record.event {
             Event::ApiWrite {
                 verb, kind, subresource, namespace, name, resource_version, deleting, client, ..
@@ -173,11 +175,11 @@ impl Run<'_> {
             }
             Event::Fault { kind, target, begins } => {
                 let word = if *begins { "strikes" } else { "ends" };
-                line(0, String::new(), format!("fault: {kind} of {target} {word}"))
+                own(0, format!("fault: {kind} of {target} {word}"))
             }
-            Event::Machine { name, state } => line(1, String::new(), format!("machine {name} is {state}")),
-            Event::Phase { name } => line(1, String::new(), format!("phase: {name}")),
-            Event::Panicked { message, location } => line(0, String::new(), format!("panic at {location}: {message}")),
+            Event::Machine { name, state } => own(1, format!("machine {name} is {state}")),
+            Event::Phase { name } => own(1, format!("phase: {name}")),
+            Event::Panicked { message, location } => own(0, format!("panic at {location}: {message}")),
             Event::ProcessEnded { process, end } => {
                 let name = self.history.processes.get(process)?;
                 let is_part =

@@ -1,6 +1,7 @@
 //! Plans a bit smaller than a given one, the boldest first: without faults, without steps, with fewer machines, with smaller numbers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use corral_world::{Plan, PlannedFault, Step};
 use toml::Value;
@@ -10,6 +11,8 @@ use toml::Value;
 pub(super) struct Candidate {
     pub plan: Plan,
     pub what: String,
+    /// Which of those that are told in the same words.
+    pub nth: usize,
 }
 
 /// All of them; none is the plan itself.
@@ -17,7 +20,8 @@ pub(super) fn of(plan: &Plan) -> Vec<Candidate> {
     let mut all = Vec::new();
     let mut add = |changed: Plan, what: String| {
         if changed != *plan {
-            all.push(Candidate { plan: changed, what });
+            let nth = all.iter().filter(|other: &&Candidate| other.what == what).count();
+            all.push(Candidate { plan: changed, what, nth });
         }
     };
     for kept in without(&plan.faults, plan.faults.len()) {
@@ -154,17 +158,16 @@ fn smaller(value: &Value) -> Vec<(Value, String)> {
 /// Smaller lengths of time: whole seconds, then halves.
 fn smaller_length(text: &str) -> Vec<(Value, String)> {
     let Ok(length) = corral_world::text::parse_duration(text) else { return Vec::new() };
-    let told = |millis: u64| format!("{millis}ms");
     let millis = length.as_millis() as u64;
     let mut lengths = vec![millis / 8, millis / 2];
     // A round number is easier to read, and as good.
     lengths.push(if millis > 1000 { millis / 1000 * 1000 } else { millis });
-    lengths.retain(|shorter| *shorter > 0 && told(*shorter) != text && u128::from(*shorter) <= length.as_millis());
+    lengths.retain(|shorter| *shorter > 0 && Duration::from_millis(*shorter) < length);
     let values = lengths.into_iter().map(|shorter| match shorter % 1000 {
         0 => format!("{}s", shorter / 1000),
-        _ => told(shorter),
+        _ => format!("{shorter}ms"),
     });
-    values.filter(|value| value != text).map(|value| (value.clone().into(), format!("{text} became {value}"))).collect()
+    values.map(|value| (value.clone().into(), format!("{text} became {value}"))).collect()
 }
 
 /// The table with one value somewhere inside smaller.
