@@ -5,6 +5,7 @@
 //! that happens is in the journal.
 
 mod arm;
+mod bound;
 mod fault;
 mod inject;
 mod oracle;

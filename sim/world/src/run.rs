@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corral_apiserver::Recorder;
-use corral_cluster::Cluster;
+use corral_cluster::{Cluster, ClusterSpec};
 use corral_core::journal::{Event, Record};
 use corral_core::{Failure, Fork, Options, World, world};
 
 use crate::arm::Arm;
+use crate::bound::Bound;
 use crate::inject::{self, ApiFaults};
 use crate::oracle::{Probes, Violation};
 use crate::plan::Plan;
@@ -112,33 +113,42 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, note
     spec.api_server.policy = api_faults.clone();
     spec.api_server.recorder = notes.recorder;
     let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
-    watch(&world, &scenario, &stage);
+    let bound = Arc::<Bound>::default();
+    watch(&world, &scenario, &stage, bound.clone());
     if let Some(situations) = notes.situations {
         world.journal().subscribe(Arc::new(move |record: &Record<'_>| situations.observe(record)));
     }
+    tokio::select! { biased;
+        () = bound.over() => {}
+        () = act(scenario, spec, &stage) => {}
+    }
+    stage.findings()
+}
+
+/// All phases of a run.
+async fn act(scenario: Arc<dyn Scenario>, spec: ClusterSpec, stage: &Arc<Stage>) {
     stage.phase("boot");
     stage.set_cluster(Cluster::boot(spec).await);
     stage.phase("set-up");
     scenario.play(stage.clone()).await;
     stage.phase("heal");
-    inject::heal(&stage);
+    inject::heal(stage);
     stage.phase("settle");
-    settle(&stage).await;
-    let judge = || scenario.oracles().iter().for_each(|oracle| oracle.judge(&stage));
+    settle(stage).await;
+    let judge = || scenario.oracles().iter().for_each(|oracle| oracle.judge(stage));
     let has_complaints = stage.has_complaints(judge);
     if has_complaints {
         corral_core::sleep(POLL_TIME).await;
-        settle(&stage).await;
+        settle(stage).await;
     }
     stage.phase("judge");
     if has_complaints {
         judge();
     }
-    stage.findings()
 }
 
 /// Lets oracles and probes see every event.
-fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>) {
+fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>, bound: Arc<Bound>) {
     let oracles = scenario.oracles();
     let probes = Probes::new(scenario.probes());
     let stale = StaleReads::default();
@@ -146,8 +156,14 @@ fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>) {
     let polled = scenario.polled_kinds();
     world.journal().subscribe(Arc::new(move |record: &Record<'_>| {
         let Some(stage) = weak.upgrade() else { return };
-        if let Some(what) = change(&record.event, polled) {
+        let changed = change(&record.event, polled);
+        if let Some(what) = changed {
             stage.note_change(record.at, what);
+        }
+        if let Some((kind, client)) = bound.count(changed) {
+            let signature = format!("{kind} is written by {client} without end");
+            let detail = format!("{signature}: the run was ended after {} events", record.sequence);
+            stage.violation_as(RESTLESS, &signature, &detail);
         }
         for (object, seen, newest) in stale.observe(&record.event) {
             stage.hazard("acted-on-a-stale-read", &object, &format!("had read version {seen}, stored was {newest}"));
