@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Events after which a run is ended: ten times those of the longest that come to rest.
-const MOST_EVENTS: u64 = 150_000;
+/// Events after which a run is ended: five times those of the longest that come to rest.
+const MOST_EVENTS: u64 = 100_000;
 /// Of the last so many of them, writes are counted.
 const COUNTED: u64 = 50_000;
 
@@ -57,7 +57,7 @@ mod tests {
         let bound = Bound::default();
         let writer = |event: u64| match event {
             // Much was written before, and is no more.
-            0..100_000 => Some(("Node", "kubelet")),
+            0..50_000 => Some(("Node", "kubelet")),
             _ if event % 3 == 0 => Some(("Volume", "longhorn-manager")),
             _ if event % 3 == 1 => Some(("Replica", "longhorn-manager")),
             _ if event % 30 == 2 => None,

@@ -16,7 +16,7 @@ use super::{WAIT_COUNT, WAIT_INTERVAL, exit, probe, state};
 const REAPING: Duration = Duration::from_millis(1);
 
 /// Bytes of a log that are read.
-const MOST_LOG: usize = 64 << 10;
+const MOST_LOG: usize = 8 << 10;
 
 /// A process that was asked for.
 pub(super) struct Process {
