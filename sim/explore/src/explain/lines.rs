@@ -177,8 +177,9 @@ impl Run<'_> {
                 let word = if *begins { "strikes" } else { "ends" };
                 own(0, format!("fault: {kind} of {target} {word}"))
             }
-            Event::Machine { name, state } => own(1, format!("machine {name} is {state}")),
-            Event::Phase { name } => own(1, format!("phase: {name}")),
+            // Most follow from a fault, which is told.
+            Event::Machine { name, state } => own(3, format!("machine {name} is {state}")),
+            Event::Phase { name } => own(5, format!("phase: {name}")),
             Event::Panicked { message, location } => own(0, format!("panic at {location}: {message}")),
             Event::ProcessEnded { process, end } => {
                 let name = self.history.processes.get(process)?;
