@@ -2,7 +2,7 @@
 //! controller looks at them.
 //! **Promise**: Longhorn's upgrade: each manager waits up to 600 s for those of the other release, then one of them changes the resources, sets
 //! `current-longhorn-version`, and all begin (longhorn-manager, upgrade/upgrade.go); from v1.8.0 on every Backup has a target (label and status).
-//! **Bound**: the client waits 12 min for the upgrade that it asks for, which are the 600 s, the pods' grace and a margin; then the settle phase.
+//! **Bound**: the client waits 15 min for the upgrade that it asks for, which are the 600 s, the pods' grace and a margin; then the settle phase.
 
 use corral_world::{Oracle, Stage};
 use longhorn_api::{Build, Release};

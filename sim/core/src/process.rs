@@ -1,4 +1,4 @@
-//! Processes: one madsim node each, never restarted. A process has a machine, an address, arguments, an environment and two output streams.
+//! Processes: one madsim node each, as long as they live. A process has a machine, an address, arguments, an environment and two output streams.
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;

@@ -37,7 +37,7 @@ pub struct RequestView<'a> {
 /// An answer given instead of the server's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// HTTP status: 409, 429, 500, 503, 504.
+    /// HTTP status: 403, 409, 429, 500, 503, 504.
     pub code: u16,
     /// Seconds for a Retry-After header.
     pub retry_after_seconds: Option<u32>,
