@@ -31,6 +31,7 @@ pub fn explain(options: &ExplainOptions) -> Done {
         say(format_args!("{}, {arm}: faded: this arm no longer shows {signature}", options.file.display()));
         return Ok(Status::Violation);
     };
+    say(&file.title);
     say(format_args!("{}, seed {}, {arm}", file.scenario, file.seed));
     explained.lines().for_each(say);
     drop(watchdog);

@@ -86,14 +86,17 @@ fn seed_files_are_refused_with_file_and_line() {
     refused(&RIGHT.replace("v1.8.0\", defect", "v1.8.9\", defect"), &[":6:", "unknown release"]);
     refused(&RIGHT.replace("backups-pulled", "backups-pushed"), &[":8:", "unknown probe"]);
     refused(&RIGHT.replace("client-meets", "clients-meet"), &[":10:", "unknown oracle"]);
-    refused(&RIGHT.replace("machines = 1", "machines = 0"), &["machines = 0", "1 to 5"]);
+    refused(&RIGHT.replace("machines = 1", "machines = 0"), &[":13:", "machines = 0", "1 to 5"]);
     refused(&RIGHT.replace("backups = 1", "backups = 0"), &["backups = 0", "1 to 100"]);
-    refused(&RIGHT.replace("fill-store", "fill-stores"), &["unknown variant `fill-stores`", "fill-store"]);
+    refused(&RIGHT.replace("fill-store", "fill-stores"), &[":15:", "unknown variant `fill-stores`", "fill-store"]);
     refused(&format!("{RIGHT}[[fault]]\ndo = {{ slow-stor = {{}} }}\n"), &["unknown variant `slow-stor`"]);
     refused(
         &format!("{RIGHT}[[fault]]\ndo = {{ freeze = {{ for = \"1s\", machine = \"worker-2\" }} }}\n"),
-        &["unknown machine \"worker-2\"", "worker-1"],
+        &[":17:", "[[fault]] 1", "unknown machine \"worker-2\"", "worker-1"],
     );
+    let never =
+        "[[fault]]\non = { store = \"put\", nth = 0 }\ndo = { freeze = { for = \"1s\", machine = \"worker-1\" } }\n";
+    refused(&format!("{RIGHT}{never}"), &[":17:", "[[fault]] 1", "nth = 0 never comes"]);
     expect(&["replay", "no/such/file.toml"], &["no/such/file.toml", "cannot be read"]);
 }
 

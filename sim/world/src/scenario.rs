@@ -141,9 +141,10 @@ pub trait Catalogue: Send + Sync {
         scenario.expand(0, arm)?;
         scenario.check(plan)?;
         let machines = scenario.machines(plan);
-        plan.faults.iter().try_for_each(|planned| {
-            planned.on.as_ref().map_or(Ok(()), crate::plan::Trigger::check)?;
-            planned.fault.check(&machines)
+        plan.faults.iter().enumerate().try_for_each(|(index, planned)| {
+            let checked = planned.on.as_ref().map_or(Ok(()), crate::plan::Trigger::check);
+            let checked = checked.and_then(|()| planned.fault.check(&machines));
+            checked.map_err(|error| format!("[[fault]] {}: {error}", index + 1))
         })
     }
 

@@ -104,7 +104,8 @@ impl SeedFile {
             refuse(line, error.message().replace('\n', "; "))
         })?;
         let line_with = |needle: &str| text.lines().position(|line| line.contains(needle)).map(|index| index + 1);
-        file.check(catalogue, &line_with).map_err(|(line, message)| refuse(line, message))?;
+        file.check(catalogue, &line_with)
+            .map_err(|(line, message)| refuse(line_of_part(&text, &message).or(line), message))?;
         Ok(file)
     }
 
@@ -186,6 +187,21 @@ impl SeedFile {
     pub fn to_toml(&self) -> String {
         crate::plan_text::text(self)
     }
+}
+
+/// The line that a message is about which begins with a part of the plan: `[cluster]: machines = 9`, `[[step]] 3: ...`. In that part, it is the first
+/// with a word that the message has in quotes, or with the key that it begins with; else the part's first.
+fn line_of_part(text: &str, message: &str) -> Option<usize> {
+    let (place, rest) = message.split_once(": ")?;
+    let (header, number) = place.split_once(' ').unwrap_or((place, "1"));
+    let nth: usize = number.parse().ok().filter(|_| header.starts_with('['))?;
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |line: &&str| line.trim() == header;
+    let (begin, _) = lines.iter().enumerate().filter(|(_, line)| begins(line)).nth(nth.checked_sub(1)?)?;
+    let part = lines[begin + 1..].iter().take_while(|line| !line.starts_with('['));
+    let words = [rest.split(['"', '`']).nth(1), rest.split(' ').next()];
+    let found = words.into_iter().flatten().find_map(|word| part.clone().position(|line| line.contains(word)));
+    Some(found.map_or(begin, |index| begin + 1 + index) + 1)
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
