@@ -1,5 +1,6 @@
 //! From a journal to what a person reads: a page for a run, an index for a night of runs, a trace for Perfetto, JUnit for a build server.
 
+mod faults;
 mod html;
 mod index;
 mod junit;

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use corral_core::journal::{Event, JournalFile, Record};
 use serde_json::{Value, json};
 
+use crate::faults::OpenFaults;
 use crate::page::names;
 use crate::page::rows::ending;
 use tracks::{OBJECTS, RUN, Tracks};
@@ -101,15 +102,15 @@ impl Trace {
     }
 
     fn faults_and_phases(&mut self, file: &JournalFile) {
-        let mut faults: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        let mut open = OpenFaults::default();
         let mut phase: Option<(u64, &str)> = None;
         for record in &file.records {
             match &record.event {
                 Event::Fault { kind, target, begins: true } => {
-                    faults.entry((kind, target)).or_insert(record.at.0);
+                    open.begin(kind, target, record.at.0);
                 }
                 Event::Fault { kind, target, begins: false } => {
-                    if let Some(from) = faults.remove(&(&**kind, &**target)) {
+                    if let Some(from) = open.end(kind, target) {
                         self.lasting(RUN, "fault", &format!("{kind}: {target}"), (from, record.at.0), json!({}));
                     }
                 }
@@ -121,7 +122,7 @@ impl Trace {
                 _ => {}
             }
         }
-        for ((kind, target), from) in faults {
+        for (kind, target, from) in open.rest() {
             self.lasting(RUN, "fault", &format!("{kind}: {target}"), (from, self.end.max(from)), json!({}));
         }
         if let Some((from, name)) = phase {

@@ -22,4 +22,4 @@ mod user;
 mod v2_disable_enable;
 mod volume_life;
 
-pub use catalogue::{catalogue, cause_of, defects, releases, selection};
+pub use catalogue::{catalogue, cause_of, default_release, defects, releases, selection};

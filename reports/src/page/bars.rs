@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::rows::ending;
 use super::strings::Strings;
+use crate::faults::OpenFaults;
 
 /// What a bar is, for its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,8 +51,8 @@ impl Bar {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Owner {
     Process(u32),
-    /// One of those that strike the same at once.
-    Fault(usize, usize),
+    /// The one that began in this row.
+    Fault(usize),
     /// A machine, an object or the run: one bar at a time in its lane.
     Lane(usize),
 }
@@ -60,6 +61,8 @@ enum Owner {
 #[derive(Default)]
 pub(super) struct Bars {
     open: BTreeMap<Owner, Bar>,
+    /// The rows in which they began.
+    faults: OpenFaults<usize>,
     done: Vec<Bar>,
 }
 
@@ -108,14 +111,12 @@ impl Bars {
             }
             Event::Fault { kind, target, begins: true } => {
                 let label = strings.of(&format!("{kind} of {target}"));
-                let number = (0..).find(|number| !self.open.contains_key(&Owner::Fault(lane, *number)));
-                self.begin(Owner::Fault(lane, number.unwrap_or(0)), lane, at, Class::Fault, label, row);
+                self.faults.begin(kind, target, row);
+                self.begin(Owner::Fault(row), lane, at, Class::Fault, label, row);
             }
-            Event::Fault { begins: false, .. } => {
-                let open = self.open.range(Owner::Fault(lane, 0)..=Owner::Fault(lane, usize::MAX));
-                // Which of them ends is not told: the oldest, as most do.
-                if let Some(owner) = open.min_by_key(|(_, bar)| bar.1).map(|(owner, _)| owner.clone()) {
-                    self.end(&owner, at, None, row);
+            Event::Fault { kind, target, begins: false } => {
+                if let Some(began) = self.faults.end(kind, target) {
+                    self.end(&Owner::Fault(began), at, None, row);
                 }
             }
             Event::ProcessBegan { process, name, .. } => {

@@ -37,7 +37,7 @@ pub(super) struct Data {
     bars: Vec<Bar>,
     /// By row: field and value by turns.
     changes: BTreeMap<usize, Vec<u64>>,
-    /// By row, seven numbers a read: kind, name, version, age, whether cached, row that was seen, last row that was missed (both plus one), how many.
+    /// By row, eight numbers a read: kind, name, version, age, whether cached, row that was seen, last row that was missed (both plus one), how many.
     reads: BTreeMap<usize, Vec<u64>>,
     /// Row of a request and row of what it wrote, by turns.
     made: Vec<usize>,

@@ -87,7 +87,7 @@ function who(run, row) {
   return process ? run.strings[process[3]] : '';
 }
 
-/** What a row read: seven numbers a read, decoded. */
+/** What a row read: eight numbers a read, decoded. */
 function readsOf(run, row) {
   const flat = run.reads[row] || [];
   const reads = [];

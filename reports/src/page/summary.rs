@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use corral_core::Nanos;
 use corral_core::journal::{Event, JournalFile};
 
+use crate::faults::OpenFaults;
+
 /// What a run came to.
 pub(super) struct Summary {
     /// Damage: oracle, when, detail; each once.
@@ -31,6 +33,7 @@ impl Summary {
             named: BTreeSet::new(),
             shown: (Nanos::ZERO, file.header.ended_at),
         };
+        let mut open = OpenFaults::default();
         let mut phases = BTreeMap::new();
         for record in &file.records {
             match &record.event {
@@ -42,13 +45,12 @@ impl Summary {
                     summary.probes.entry(name.to_string()).or_insert(record.at);
                 }
                 Event::Fault { kind, target, begins: true } => {
+                    open.begin(kind, target, summary.faults.len());
                     summary.faults.push((kind.to_string(), target.to_string(), record.at, None));
                 }
                 Event::Fault { kind, target, begins: false } => {
-                    let open = summary.faults.iter_mut().rev();
-                    let mut open = open.filter(|fault| fault.0 == *kind && fault.1 == *target && fault.3.is_none());
-                    if let Some(fault) = open.next() {
-                        fault.3 = Some(record.at);
+                    if let Some(index) = open.end(kind, target) {
+                        summary.faults[index].3 = Some(record.at);
                     }
                 }
                 Event::Phase { name } => {

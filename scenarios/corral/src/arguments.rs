@@ -107,10 +107,10 @@ pub struct ExplainOptions {
 #[derive(Args, Clone, Debug, Default)]
 pub struct ArmOptions {
     /// The release an upgrade starts from
-    #[arg(long, value_name = "RELEASE", default_value = "")]
+    #[arg(long, value_name = "RELEASE", default_value = "", hide_default_value = true)]
     pub from: String,
     /// The release (see `corral list releases`)
-    #[arg(long, value_name = "RELEASE", default_value = "")]
+    #[arg(long, value_name = "RELEASE", default_value_t = corral_scenarios::default_release())]
     pub release: String,
     /// Take a recorded defect away (see `corral list defects`)
     #[arg(long, value_name = "ID")]

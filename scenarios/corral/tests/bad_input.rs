@@ -80,10 +80,12 @@ fn seed_files_are_refused_with_file_and_line() {
     };
     refused("", &["is empty"]);
     refused("version = ", &[":1:"]);
+    refused("{\"header\":{}}", &[":1:", "is a journal"]);
     refused(&RIGHT.replace("version  = 1", "version = 2"), &[":1:", "version = 2 is unknown"]);
     refused(&format!("colour = 1\n{RIGHT}"), &[":1:", "unknown field `colour`"]);
     refused(&RIGHT.replace("backup-cleanup", "backup-clenup"), &[":4:", "did you mean"]);
     refused(&RIGHT.replace("v1.8.0\", defect", "v1.8.9\", defect"), &[":6:", "unknown release"]);
+    refused(&RIGHT.replace("passes   = [{ release = \"v1.8.0\" }]", "passes   = [{}]"), &[":7:", "names no release"]);
     refused(&RIGHT.replace("backups-pulled", "backups-pushed"), &[":8:", "unknown probe"]);
     refused(&RIGHT.replace("client-meets", "clients-meet"), &[":10:", "unknown oracle"]);
     refused(&RIGHT.replace("machines = 1", "machines = 0"), &[":13:", "machines = 0", "1 to 5"]);

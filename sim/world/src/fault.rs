@@ -236,6 +236,18 @@ impl Fault {
         }
     }
 
+    /// Whether it strikes object stores.
+    pub fn is_of_stores(&self) -> bool {
+        matches!(
+            self,
+            Fault::SlowStore { .. }
+                | Fault::StoreErrors { .. }
+                | Fault::StoreSilent { .. }
+                | Fault::StoreListsLate { .. }
+                | Fault::StoreListsNothing { .. }
+        )
+    }
+
     /// What cannot be, in one line.
     ///
     /// # Errors
@@ -248,8 +260,8 @@ impl Fault {
         let known_machine = |name: &str| known_machine(name, machines);
         match self {
             Fault::StoreErrors { code, one_in, .. } => {
-                if !(400..600).contains(code) {
-                    return Err(format!("{}: code = {code} is no error status; allowed are 400 to 599", self.name()));
+                if !STORE_ERRORS.contains(code) {
+                    return Err(format!("{}: code = {code}; allowed are {STORE_ERRORS:?}", self.name()));
                 }
                 check_one_in(self, *one_in)
             }
@@ -272,6 +284,8 @@ impl Fault {
 
 /// No fault lasts longer; a run that long would tell nothing more.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// What the object store can be made to answer: access denied, internal error, slow down.
+const STORE_ERRORS: [u16; 3] = [403, 500, 503];
 /// What the API server can be made to answer.
 const API_ERRORS: [u16; 6] = [403, 409, 429, 500, 503, 504];
 
@@ -313,7 +327,7 @@ mod tests {
     #[test]
     fn impossible_values_are_refused() {
         let fault: Fault = toml::from_str("store-errors = { for = \"3s\", code = 200 }").unwrap();
-        assert!(fault.check(&[]).unwrap_err().contains("400 to 599"));
+        assert!(fault.check(&[]).unwrap_err().contains("allowed are [403, 500, 503]"));
         let fault: Fault = toml::from_str("freeze = { for = \"3s\", machine = \"worker-7\" }").unwrap();
         let line = fault.check(&["worker-1".into()]).unwrap_err();
         assert!(line.contains("did you mean \"worker-1\""), "{line}");

@@ -1,5 +1,6 @@
 //! Faults in force: those of the API server as a policy that it asks, the others done to the world when their time comes and undone when it is over.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -141,16 +142,31 @@ pub(crate) fn arm(stage: &Arc<Stage>) {
     }
 }
 
+/// What a trigger has seen.
+#[derive(Default)]
+struct Seen {
+    count: u32,
+    /// Objects that are being deleted.
+    deleting: BTreeSet<String>,
+}
+
 fn wait_for(stage: &Arc<Stage>, trigger: Trigger, index: usize) {
-    let seen = Mutex::new(0);
+    let seen = Mutex::new(Seen::default());
     let weak = Arc::downgrade(stage);
     stage.world().journal().subscribe(Arc::new(move |record: &Record<'_>| {
         if !matches(&trigger, &record.event) {
             return;
         }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        *seen += 1;
-        if *seen == trigger.nth
+        if let Event::ApiWrite { uid, .. } = &record.event
+            && trigger.api == Some(ApiVerb::Deleting)
+            && !seen.deleting.insert(uid.to_string())
+        {
+            // Its deletion timestamp was set before.
+            return;
+        }
+        seen.count += 1;
+        if seen.count == trigger.nth
             && let Some(stage) = weak.upgrade()
         {
             schedule(&stage, index);
@@ -215,6 +231,9 @@ pub(crate) type Undo = Box<dyn FnOnce(&Stage) + Send>;
 
 fn strike(stage: &Arc<Stage>, index: usize) {
     let fault = &stage.plan.faults[index].fault;
+    if fault.is_of_stores() && stage.stores().is_empty() {
+        return;
+    }
     if let Some(machine) = held_machine(fault)
         && !stage.hold(machine)
     {
@@ -334,8 +353,8 @@ fn on_stores(stage: &Stage, faults: Vec<StoreFault>) -> Undo {
 fn store_error(code: u16) -> ErrorCode {
     match code {
         403 => ErrorCode::AccessDenied,
-        404 => ErrorCode::NoSuchKey,
-        429 | 503 => ErrorCode::SlowDown,
+        503 => ErrorCode::SlowDown,
+        // 500: no other is allowed.
         _ => ErrorCode::InternalError,
     }
 }

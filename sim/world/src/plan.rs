@@ -119,7 +119,7 @@ fn is_first(nth: &u32) -> bool {
 pub enum ApiVerb {
     /// An object was created.
     Create,
-    /// An object was changed.
+    /// An object was changed that is not being deleted.
     Update,
     /// An object's deletion timestamp was set.
     Deleting,

@@ -99,6 +99,12 @@ impl SeedFile {
         if text.trim().is_empty() {
             return Err(refuse(None, "is empty; a seed file begins with version = 1".into()));
         }
+        if text.starts_with('{') {
+            return Err(refuse(
+                Some(1),
+                "is a journal, no seed file; `explain`, `report` and `inspect` take it".into(),
+            ));
+        }
         let file: SeedFile = toml::from_str(&text).map_err(|error| {
             let line = error.span().map(|span| line_of(&text, span.start));
             refuse(line, error.message().replace('\n', "; "))
@@ -138,6 +144,10 @@ impl SeedFile {
         let plan = self.plan();
         for (key, arms) in [("fails", &self.fails), ("passes", &self.passes)] {
             for arm in arms {
+                if arm.release.is_empty() {
+                    let message = format!("{key}: an arm names no release; allowed is {{ release = ... }}");
+                    return Err((line_with(key), message));
+                }
                 catalogue.check_given(scenario.as_ref(), arm, &plan).map_err(|message| {
                     // The offending word usually stands in quotes in the message; its line is the best place to point at.
                     let quoted = message.split('"').nth(1).and_then(line_with);

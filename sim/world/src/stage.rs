@@ -195,7 +195,14 @@ impl Stage {
 
     /// Records something dangerous that is no damage yet.
     pub fn hazard(&self, name: &str, object: &str, detail: &str) {
-        *self.state().hazards.entry(name.to_owned()).or_default() += 1;
+        {
+            let mut state = self.state();
+            // A judging that is tried leaves nothing behind.
+            if state.complaints.is_some() {
+                return;
+            }
+            *state.hazards.entry(name.to_owned()).or_default() += 1;
+        }
         self.world.record(Event::Hazard { name: name.into(), object: object.into(), detail: detail.into() });
     }
 

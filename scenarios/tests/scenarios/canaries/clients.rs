@@ -2,21 +2,34 @@
 
 use corral_scenarios::catalogue;
 use corral_scenarios::oracles::{ClientMeetsNoUnexpectedError, ClientsAreServed, RestoredVolumesHoldTheirData};
-use corral_world::{Arm, Oracle, RunOptions, run};
+use corral_world::{Arm, Oracle, RunOptions, Verdict, run};
 
-/// What the client of `backup-cleanup` finds under a fault of its own requests: the teardown, with a client that takes "not found" for done.
-fn found_by_the_client(fault: &str) -> Vec<String> {
+/// `backup-cleanup` under a fault: the teardown of three backups, with a client that takes "not found" for done.
+fn teardown(fault: &str) -> Verdict {
     let scenario = catalogue().scenario("backup-cleanup").unwrap();
     let set = [("machines", "1"), ("volumes", "1"), ("backups", "3"), ("faults", "0")];
     let arm = Arm { set: set.map(|(key, value)| (key.to_owned(), value.to_owned())).into(), ..Arm::default() };
     let mut plan = scenario.expand(1, &arm).unwrap();
     // The last step alone: backups are there, and are deleted at the Kubernetes API.
     plan.steps.retain(|step| !step.action.to_string().contains("backupstore-cleanup"));
-    plan.faults.push(
-        toml::from_str(&format!("on = {{ api = \"create\", kind = \"Backup\", nth = 3 }}\ndo = {fault}")).unwrap(),
-    );
-    let verdict = run(scenario, &Arm::default(), 1, Some(plan), RunOptions::default()).unwrap();
+    plan.faults.push(toml::from_str(fault).unwrap());
+    run(scenario, &Arm::default(), 1, Some(plan), RunOptions::default()).unwrap()
+}
+
+/// What the client finds there under a fault of its own requests.
+fn found_by_the_client(fault: &str) -> Vec<String> {
+    let verdict = teardown(&format!("on = {{ api = \"create\", kind = \"Backup\", nth = 3 }}\ndo = {fault}"));
     verdict.violations.into_iter().map(|violation| format!("{}: {}", violation.oracle, violation.signature)).collect()
+}
+
+#[test]
+fn a_trigger_counts_objects_that_are_to_be_deleted_and_not_what_is_written_to_them() {
+    let is_idle = |nth: u32| {
+        let on = format!("on = {{ api = \"deleting\", kind = \"Backup\", nth = {nth} }}");
+        let verdict = teardown(&format!("{on}\ndo = {{ slow-store = {{ for = \"1s\", per-operation = \"10ms\" }} }}"));
+        !verdict.idle_faults.is_empty()
+    };
+    assert_eq!([3, 4].map(is_idle), [false, true]);
 }
 
 #[test]
