@@ -128,7 +128,7 @@ fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
         }
         (5, _) => Fault::ApiErrors {
             lasts,
-            code: *random.pick(&[409, 500, 503]).expect("not empty"),
+            code: *random.pick(&[429, 500, 503]).expect("not empty"),
             one_in: random.between(2, 10),
             client: "longhorn-manager".to_owned(),
         },

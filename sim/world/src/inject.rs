@@ -119,11 +119,6 @@ impl RequestPolicy for ApiFaults {
 /// What the real server says with such a status.
 fn refusal_message(code: u16, request: &RequestView<'_>) -> String {
     match code {
-        409 => format!(
-            "Operation cannot be fulfilled on {} \"{}\": the object has been modified; please apply your changes to the latest version \
-             and try again",
-            request.resource, request.name
-        ),
         403 => format!("{} \"{}\" is forbidden: not allowed", request.resource, request.name),
         429 => "too many requests, please try again later".to_owned(),
         503 => "the server is currently unable to handle the request".to_owned(),

@@ -353,6 +353,7 @@ fn in_seconds(time: Timestamp, seconds: i64) -> String {
 fn refused(call: &Call, refusal: &crate::options::Refusal) -> ApiError {
     let resource: &Resource = &call.resource;
     match refusal.code {
+        403 => ApiError::new(403, "Forbidden", refusal.message.clone()),
         409 => resource.stale(&call.name),
         429 => ApiError::too_many_requests(refusal.message.clone(), refusal.retry_after_seconds.unwrap_or(1)),
         500 => ApiError::internal(refusal.message.clone()),
