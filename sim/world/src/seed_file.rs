@@ -209,7 +209,7 @@ fn line_of_part(text: &str, message: &str) -> Option<usize> {
     let begins = |line: &&str| line.trim() == header;
     let (begin, _) = lines.iter().enumerate().filter(|(_, line)| begins(line)).nth(nth.checked_sub(1)?)?;
     let part = lines[begin + 1..].iter().take_while(|line| !line.starts_with('['));
-    let words = [rest.split(['"', '`']).nth(1), rest.split(' ').next()];
+    let words = [rest.split(['"', '`']).nth(1), rest.split([' ', ':']).next()];
     let found = words.into_iter().flatten().find_map(|word| part.clone().position(|line| line.contains(word)));
     Some(found.map_or(begin, |index| begin + 1 + index) + 1)
 }
