@@ -23,3 +23,4 @@ mod v2_disable_enable;
 mod volume_life;
 
 pub use catalogue::{catalogue, cause_of, default_release, defects, releases, selection};
+pub use oracles::HAZARDS;

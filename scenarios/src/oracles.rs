@@ -31,6 +31,15 @@ pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};
 
 use serde_json::Value;
 
+/// Hazards by name, and what each is, for `corral list hazards`.
+pub const HAZARDS: &[(&str, &str)] = &[
+    ("acted-on-a-stale-read", "a reconcile wrote on the ground of an object of which a newer version was stored"),
+    ("absence-not-proved", "something is deleted that a failed or older listing did not show"),
+    ("acted-before-stored", "something was done outside the cluster, and that it was could not be stored"),
+    ("duplicate-creation", "two objects play a part that there is to be one of; one goes again"),
+    ("structural-wait-cycle", "an instance manager, an orphan's finalizer and a pod wait for each other"),
+];
+
 /// The status of a condition.
 fn condition<'a>(status: &'a Value, wanted: &str) -> Option<&'a str> {
     let conditions = status["conditions"].as_array()?;

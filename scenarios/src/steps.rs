@@ -318,17 +318,22 @@ struct Reach {
 }
 
 impl Reach {
+    fn known(&mut self, name: &str) -> Result<&mut (Engine, Option<String>), String> {
+        let unknown = || format!("no volume {name} is created before; create-volume or restore-volume comes first");
+        self.volumes.get_mut(name).ok_or_else(unknown)
+    }
+
     fn check(&mut self, action: &Action) -> Result<(), String> {
         match action {
             Action::CreateVolume { name, data_engine, .. } => {
                 self.volumes.insert(name.clone(), (*data_engine, None));
             }
-            Action::AttachVolume { name, machine } => {
-                self.volumes.entry(name.clone()).or_default().1 = Some(machine.clone());
+            Action::RestoreVolume { name, .. } => {
+                self.volumes.insert(name.clone(), (Engine::V1, None));
             }
-            Action::DetachVolume { name } | Action::DeleteVolume { name } => {
-                self.volumes.entry(name.clone()).or_default().1 = None;
-            }
+            Action::AttachVolume { name, machine } => self.known(name)?.1 = Some(machine.clone()),
+            Action::DetachVolume { name } | Action::DeleteVolume { name } => self.known(name)?.1 = None,
+            Action::AwaitHealthy { name } => drop(self.known(name)?),
             Action::WriteVolume { name, .. } | Action::CheckVolume { name } | Action::BackUpVolume { name } => {
                 match self.volumes.get(name) {
                     Some((Engine::V2, _)) => return Err(format!("{name} is a v2 volume; their data is not modelled")),

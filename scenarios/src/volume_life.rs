@@ -102,12 +102,12 @@ fn expand(seed: u64, arm: &Arm) -> Result<Plan, String> {
         steps.push(Action::DeleteVolume { name: name() });
     }
     let workers = cluster.workers();
-    let faults = tables::faults(&mut random, arm, |random| fault(random, &workers))?;
+    let faults = tables::faults(&mut random, arm, |random| fault(random, &workers, backups > 0))?;
     Ok(tables::plan(&cluster, &steps, faults))
 }
 
 /// What an installation has to live through. The client's own machine keeps its power: with it the client would be gone.
-fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
+fn fault(random: &mut Stream, workers: &[String], has_store: bool) -> PlannedFault {
     let lasts = random.duration(Duration::from_secs(2), LONGEST_FAULT);
     let any = random.pick(workers).expect("there is a machine").clone();
     let other = random.pick(&workers[1..]).cloned();
@@ -115,7 +115,8 @@ fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
     let component = |random: &mut Stream| {
         (*random.pick(&["instance-manager-", "longhorn-manager-"]).expect("not empty")).to_owned()
     };
-    let fault = match (random.below(10), other) {
+    let kinds = if has_store { 10 } else { 8 };
+    let fault = match (random.below(kinds), other) {
         (0, _) => {
             let (name, forced) = (component(random), random.chance(1, 2));
             Fault::DeletePods { namespace: namespace(), name, forced, machine: any }
@@ -143,7 +144,9 @@ fn fault(random: &mut Stream, workers: &[String]) -> PlannedFault {
             extra: random.duration(Duration::from_millis(5), Duration::from_millis(200)),
             client: "longhorn-manager".to_owned(),
         },
-        _ => store_fault(random, lasts),
+        (8 | 9, _) => store_fault(random, lasts),
+        // What takes a machine as a whole, and there is but one: its processes instead.
+        _ => Fault::KillProcess { namespace: namespace(), name: component(random), machine: any },
     };
     PlannedFault { on: None, after: random.duration(Duration::from_secs(20), LAST_FAULT), fault }
 }

@@ -289,8 +289,10 @@ pub struct FindOptions {
 pub enum Listing {
     /// Scenarios
     Scenarios,
-    /// Oracles
+    /// Oracles: what each demands, and where
     Oracles,
+    /// What is dangerous and no damage yet
+    Hazards,
     /// Probes
     Probes,
     /// Faults

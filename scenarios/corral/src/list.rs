@@ -1,6 +1,10 @@
 //! `corral list`.
 
-use corral_scenarios::catalogue;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use corral_scenarios::{HAZARDS, catalogue};
+use corral_world::Scenario;
 
 use crate::arguments::Listing;
 use crate::failure::{Done, Status};
@@ -13,10 +17,8 @@ pub fn list(what: Listing) -> Done {
     let row = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
     let mut rows = match what {
         Listing::Scenarios => scenarios.iter().map(|scenario| row(&[scenario.name(), scenario.about()])).collect(),
-        Listing::Oracles => scenarios
-            .iter()
-            .flat_map(|scenario| scenario.oracles().into_iter().map(|oracle| row(&[oracle.name(), scenario.name()])))
-            .collect(),
+        Listing::Oracles => oracles(&scenarios),
+        Listing::Hazards => HAZARDS.iter().map(|(name, about)| row(&[name, about])).collect(),
         Listing::Probes => scenarios
             .iter()
             .flat_map(|scenario| {
@@ -40,4 +42,19 @@ pub fn list(what: Listing) -> Done {
     }
     say(table(&rows).trim_end());
     Ok(Status::AsExpected)
+}
+
+/// Each oracle once: what it demands, and of which scenarios.
+fn oracles(scenarios: &[Arc<dyn Scenario>]) -> Vec<Vec<String>> {
+    let mut known: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
+    for scenario in scenarios {
+        for oracle in scenario.oracles() {
+            known.entry(oracle.name()).or_insert((oracle.about(), Vec::new())).1.push(scenario.name());
+        }
+    }
+    let rows = known.into_iter().map(|(name, (about, judged))| {
+        let judged = if judged.len() == scenarios.len() { "all scenarios".to_owned() } else { judged.join(", ") };
+        vec![name.to_owned(), about.to_owned(), judged]
+    });
+    rows.collect()
 }

@@ -142,6 +142,7 @@ fn plans_with_impossible_values_are_refused() {
     refused("[[step]]\ndo = { upgrade = {} }", &["[[step]] 1", "knows one release only"]);
     refused("[[step]]\ndo = { await-node = { machine = \"worker-9\", ready = true } }", &["worker-9", "worker-1"]);
     refused("[[step]]\ndo = { write-volume = { name = \"vol-1\", blocks = 1 } }", &["vol-1 is not attached"]);
+    refused("[[step]]\ndo = { attach-volume = { name = \"vol-1\" } }", &["no volume vol-1 is created before"]);
     refused("[[fault]]\ndo = { freeze = { for = \"1s\", machine = \"\" } }", &["unknown machine \"\""]);
     refused("[[fault]]\ndo = { api-errors = { for = \"1s\", code = 418 } }", &["418", "403"]);
     refused("[[fault]]\non = { phase = \"heal\" }\ndo = { store-silent = { for = \"1s\" } }", &["unknown field"]);
@@ -154,7 +155,7 @@ fn plans_with_impossible_values_are_refused() {
 
 #[test]
 fn lists_list() {
-    for what in ["scenarios", "oracles", "probes", "faults", "releases", "defects", "parameters"] {
+    for what in ["scenarios", "oracles", "hazards", "probes", "faults", "releases", "defects", "parameters"] {
         let output = corral(&["list", what]);
         assert!(output.status.success() && !output.stdout.is_empty(), "{what}");
     }

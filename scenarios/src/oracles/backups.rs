@@ -17,6 +17,10 @@ impl Oracle for NoBackupOutlivesItsVolumeAndRemote {
         "no-backup-outlives-its-volume-and-remote"
     }
 
+    fn about(&self) -> &'static str {
+        "no Backup remains whose BackupVolume and remote configuration are gone"
+    }
+
     fn judge(&self, stage: &Stage) {
         let store = stage.cluster().store();
         let volumes: BTreeSet<String> = store
@@ -70,6 +74,10 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
         "completed-backups-have-their-blocks"
     }
 
+    fn about(&self) -> &'static str {
+        "the store has the configuration and all blocks of a Backup that is Completed"
+    }
+
     fn judge(&self, stage: &Stage) {
         let completed: BTreeSet<String> = stage
             .cluster()
@@ -78,6 +86,7 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
             .filter(|backup| backup.value["status"]["state"] == "Completed" && !backup.is_deleting())
             .map(|backup| backup.name().to_owned())
             .collect();
+        let mut found: BTreeSet<String> = BTreeSet::new();
         for store in stage.stores() {
             for bucket in store.buckets() {
                 let objects = store.objects(&bucket, "");
@@ -88,7 +97,13 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
                     else {
                         continue;
                     };
-                    let configuration: serde_json::Value = serde_json::from_slice(&object.bytes).unwrap_or_default();
+                    found.insert(backup.to_owned());
+                    let Ok(configuration) = serde_json::from_slice::<serde_json::Value>(&object.bytes) else {
+                        let detail =
+                            format!("Backup {backup} of volume {volume} is Completed; {} is no JSON", object.key);
+                        stage.violation_as(self.name(), "Backup Completed, its configuration cannot be read", &detail);
+                        continue;
+                    };
                     let folder = object.key.rsplit_once("/backups/").map_or("", |(folder, _)| folder);
                     let blocks = configuration["Blocks"].as_array().into_iter().flatten();
                     let sums = blocks.filter_map(|block| block["BlockChecksum"].as_str()).filter(|sum| sum.len() > 4);
@@ -102,6 +117,10 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
                     }
                 }
             }
+        }
+        for backup in completed.difference(&found) {
+            let detail = format!("Backup {backup} is Completed; no store has a configuration of it");
+            stage.violation_as(self.name(), "Backup Completed, its configuration not in the store", &detail);
         }
     }
 }
@@ -122,6 +141,10 @@ pub struct NoRemoteBackupIsDeletedOnAbsence {
 impl Oracle for NoRemoteBackupIsDeletedOnAbsence {
     fn name(&self) -> &'static str {
         "no-remote-backup-is-deleted-on-absence"
+    }
+
+    fn about(&self) -> &'static str {
+        "no backup goes from the store that nobody asked to delete"
     }
 
     fn observe(&self, stage: &Stage, record: &Record<'_>) {

@@ -11,6 +11,10 @@ impl Oracle for ClientMeetsNoUnexpectedError {
     fn name(&self) -> &'static str {
         "client-meets-no-unexpected-error"
     }
+
+    fn about(&self) -> &'static str {
+        "a user's client gets no error that nothing it did deserves"
+    }
 }
 
 /// What a client asked for, and waited for longer than anything takes, comes about. The client is the judge here too.
@@ -19,6 +23,10 @@ pub struct ClientsAreServed;
 impl Oracle for ClientsAreServed {
     fn name(&self) -> &'static str {
         "clients-are-served"
+    }
+
+    fn about(&self) -> &'static str {
+        "what a client asked for comes about"
     }
 
     fn sees_symptoms(&self) -> bool {

@@ -14,6 +14,10 @@ impl Oracle for NothingIsDeletingForEver {
         "nothing-is-deleting-for-ever"
     }
 
+    fn about(&self) -> &'static str {
+        "what is deleted goes"
+    }
+
     fn judge(&self, stage: &Stage) {
         let store = stage.cluster().store();
         for resource in store.resources() {

@@ -63,6 +63,10 @@ impl Oracle for AbsenceIsProved {
         "absence-not-proved"
     }
 
+    fn about(&self) -> &'static str {
+        "hazard: something is deleted that a failed or older listing did not show"
+    }
+
     fn observe(&self, stage: &Stage, record: &Record<'_>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match &record.event {
@@ -132,6 +136,10 @@ fn changes_something(method: &str) -> bool {
 impl Oracle for OutcomesAreStored {
     fn name(&self) -> &'static str {
         "acted-before-stored"
+    }
+
+    fn about(&self) -> &'static str {
+        "hazard: something was done outside, and that it was could not be stored"
     }
 
     fn observe(&self, stage: &Stage, record: &Record<'_>) {

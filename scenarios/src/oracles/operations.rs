@@ -24,6 +24,10 @@ impl Oracle for SystemBackupsEnd {
         "system-backups-end"
     }
 
+    fn about(&self) -> &'static str {
+        "a system backup becomes Ready"
+    }
+
     fn judge(&self, stage: &Stage) {
         for backup in stage.cluster().store().objects("systembackups.longhorn.io") {
             let state = text(&backup.value["status"]["state"]);
@@ -56,6 +60,10 @@ pub struct BackingImageBackupsEnd {
 impl Oracle for BackingImageBackupsEnd {
     fn name(&self) -> &'static str {
         "backing-image-backups-end"
+    }
+
+    fn about(&self) -> &'static str {
+        "a backup of a backing image becomes Completed or Error"
     }
 
     /// Notes deletions, and reports the hazard when the store gets what was deleted.
@@ -111,6 +119,10 @@ pub struct CompletedBackupsAreComplete;
 impl Oracle for CompletedBackupsAreComplete {
     fn name(&self) -> &'static str {
         "completed-backups-are-complete"
+    }
+
+    fn about(&self) -> &'static str {
+        "the store has all of a backing image's backup that is Completed"
     }
 
     fn judge(&self, stage: &Stage) {

@@ -17,6 +17,10 @@ impl Oracle for SystemPodsAreReady {
         "system-pods-are-ready"
     }
 
+    fn about(&self) -> &'static str {
+        "every pod of Longhorn's that is to run is ready"
+    }
+
     fn judge(&self, stage: &Stage) {
         let store = stage.cluster().store();
         let pods = store.objects("pods").filter(|pod| pod.meta("namespace") == Some(DEFAULT_NAMESPACE));

@@ -1,9 +1,10 @@
 //! **Damage**: two replicas of a volume, each of which is taken for a good one, hold different data: what is read depends on who answers.
 //! **Promise**: all replicas that an engine holds in mode RW have equal content (safety statement S2); the same goes for those that it will hold so
 //! when the volume is attached again: healthy once, and not failed since.
-//! **Bound**: the settle phase: no client writes any more, rebuilds have ended.
+//! **Bound**: the settle phase: no client writes any more, rebuilds have ended; and whenever the client has detached a volume that was healthy. What
+//! it wrote and was never answered may be in one replica and not in the other: an engine that dies has told only some of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use corral_apiserver::Object;
@@ -25,13 +26,25 @@ impl Oracle for GoodReplicasAgree {
         "good-replicas-agree"
     }
 
+    fn about(&self) -> &'static str {
+        "replicas that are taken for good ones have equal content"
+    }
+
     fn judge(&self, stage: &Stage) {
+        self.compare(stage, "", &BTreeSet::new());
+    }
+}
+
+impl GoodReplicasAgree {
+    /// Compares the replicas of one volume, or (no name) of each, but for the pages that begin at these offsets.
+    pub fn compare(&self, stage: &Stage, volume: &str, aside: &BTreeSet<u64>) {
         let store = stage.cluster().store();
         let mut first_of: BTreeMap<String, (String, Content)> = BTreeMap::new();
         for replica in store.objects("replicas.longhorn.io").filter(|replica| !replica.is_deleting()) {
             let spec = &replica.value["spec"];
             let text = |key: &str| spec[key].as_str().unwrap_or_default();
-            if text("healthyAt").is_empty() || !text("failedAt").is_empty() || text("dataEngine") == "v2" {
+            let is_good = !text("healthyAt").is_empty() && text("failedAt").is_empty();
+            if !is_good || text("dataEngine") == "v2" || !(volume.is_empty() || volume == text("volumeName")) {
                 continue;
             }
             let Some((disk, folder)) = folder_of(stage, &replica) else { continue };
@@ -47,7 +60,7 @@ impl Oracle for GoodReplicasAgree {
             match first_of.get(&volume) {
                 None => drop(first_of.insert(volume, (replica.name().to_owned(), content))),
                 Some((other, others)) => {
-                    let Some(page) = first_difference(others, &content) else { continue };
+                    let Some(page) = differences(others, &content).find(|page| !aside.contains(page)) else { continue };
                     let names = format!("replicas {other} and {} of volume {volume}", replica.name());
                     let detail = format!("{names} differ, first in the page at {page}");
                     stage.violation_as(self.name(), "good replicas of a volume differ", &detail);
@@ -71,6 +84,10 @@ pub struct PromotedReplicasAreWhole {
 impl Oracle for PromotedReplicasAreWhole {
     fn name(&self) -> &'static str {
         "promoted-replicas-are-whole"
+    }
+
+    fn about(&self) -> &'static str {
+        "a rebuilt replica is taken for a good one only with all that the others have"
     }
 
     fn observe(&self, stage: &Stage, record: &Record<'_>) {
@@ -115,7 +132,7 @@ fn snapshots_differ(stage: &Stage, one: &str, other: &str) -> Option<String> {
     let below = |chain: &[Layer]| chain.iter().skip_while(|layer| *layer != newest).cloned().collect::<Vec<_>>();
     let content = read(&disk, &folder, &below(&chain)).ok()?;
     let others = read(&other_disk, &other_folder, &below(&other_chain)).ok()?;
-    let page = first_difference(&content, &others)?;
+    let page = differences(&content, &others).next()?;
     Some(format!("at {} it differs from {other}, first in the page at {page}", newest.name))
 }
 
@@ -180,9 +197,9 @@ fn read(disk: &Disk, folder: &str, chain: &[Layer]) -> Result<Content, String> {
     Ok(pages.into_iter().map(Option::unwrap_or_default).collect())
 }
 
-/// Where the first page begins in which two contents differ.
-fn first_difference(one: &Content, other: &Content) -> Option<usize> {
+/// Where the pages begin in which two contents differ.
+fn differences(one: &Content, other: &Content) -> impl Iterator<Item = u64> {
     let page = |content: &Content, number: usize| content.get(number).copied().unwrap_or_default();
-    let number = (0..one.len().max(other.len())).find(|number| page(one, *number) != page(other, *number))?;
-    Some(number * PAGE)
+    let differ = (0..one.len().max(other.len())).filter(move |number| page(one, *number) != page(other, *number));
+    differ.map(|number| (number * PAGE) as u64)
 }

@@ -104,6 +104,10 @@ impl Oracle for OneObjectPerRole {
         "one-object-per-role"
     }
 
+    fn about(&self) -> &'static str {
+        "of everything that there is to be one of, there is at most one"
+    }
+
     fn observe(&self, stage: &Stage, record: &Record<'_>) {
         let Event::ApiWrite { verb, kind, subresource, name, deleting: false, .. } = &record.event else { return };
         let Some(role) = ROLES.iter().find(|role| role.kind == kind && subresource.is_empty()) else { return };

@@ -20,6 +20,10 @@ impl Oracle for UpgradesEnd {
         "upgrades-end"
     }
 
+    fn about(&self) -> &'static str {
+        "managers of the new release begin to work, and go on"
+    }
+
     fn judge(&self, stage: &Stage) {
         let Some(wanted) = wanted_release(stage) else { return };
         let version = version(stage);
@@ -46,6 +50,10 @@ pub struct BackupsBelongToATarget;
 impl Oracle for BackupsBelongToATarget {
     fn name(&self) -> &'static str {
         "backups-belong-to-a-target"
+    }
+
+    fn about(&self) -> &'static str {
+        "after an upgrade every Backup names its target"
     }
 
     fn judge(&self, stage: &Stage) {

@@ -24,6 +24,10 @@ impl Oracle for V2InstanceManagersAreUsable {
         "v2-instance-managers-are-usable"
     }
 
+    fn about(&self) -> &'static str {
+        "with the second data engine on, each ready node has its instance manager and its block disks"
+    }
+
     fn judge(&self, stage: &Stage) {
         report_wait_cycles(stage);
         let store = stage.cluster().store();

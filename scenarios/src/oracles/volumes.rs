@@ -13,6 +13,10 @@ impl Oracle for RestoredVolumesHoldTheirData {
     fn name(&self) -> &'static str {
         "restored-volumes-hold-their-data"
     }
+
+    fn about(&self) -> &'static str {
+        "a restored volume holds what was backed up"
+    }
 }
 
 /// Who reads an attached volume reads what was acknowledged last, or a later write that was never answered. Clients report it.
@@ -21,5 +25,9 @@ pub struct AcknowledgedWritesAreReadable;
 impl Oracle for AcknowledgedWritesAreReadable {
     fn name(&self) -> &'static str {
         "acknowledged-writes-are-readable"
+    }
+
+    fn about(&self) -> &'static str {
+        "what a volume acknowledged is read from then on"
     }
 }

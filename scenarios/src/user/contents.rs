@@ -1,7 +1,7 @@
 //! What may stand in a volume, by what its only writer knows: each place holds what was acknowledged last, or something that was written since
 //! and never answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use corral_core::journal::content_hash;
@@ -60,6 +60,12 @@ impl Contents {
     /// The places that were written, answered or not.
     pub fn written(&self) -> Vec<u32> {
         self.places.keys().copied().collect()
+    }
+
+    /// Where in the volume something was written and never answered, since something was.
+    pub fn in_doubt(&self) -> BTreeSet<u64> {
+        let in_doubt = self.places.iter().filter(|(_, place)| !place.unanswered.is_empty());
+        in_doubt.map(|(place, _)| offset(*place)).collect()
     }
 
     /// A write is sent: its number, and what it writes.

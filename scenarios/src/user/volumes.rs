@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::contents::{Contents, PIECE_BYTES, PLACES, offset};
 use super::{Failed, User};
 use crate::clients::pod::MACHINE;
-use crate::oracles::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};
+use crate::oracles::{AcknowledgedWritesAreReadable, GoodReplicasAgree, RestoredVolumesHoldTheirData};
 use crate::steps::Engine;
 
 /// Size of every volume: room for 32 blocks of a backup.
@@ -86,7 +86,10 @@ impl User {
     pub(super) async fn detach_volume(&mut self, name: &str) -> Result<(), Failed> {
         self.volume(name).is_attached = false;
         self.change_ticket(name, "to be detached", Value::Null).await?;
-        self.wait_for_state(name, "detached").await
+        self.wait_for_state(name, "detached").await?;
+        let in_doubt = self.volume(name).contents.in_doubt();
+        GoodReplicasAgree.compare(&self.stage, name, &in_doubt);
+        Ok(())
     }
 
     pub(super) async fn await_healthy(&self, name: &str) -> Result<(), Failed> {

@@ -40,6 +40,11 @@ impl Net {
         self.turn(|turn| turn.state.names.remove(name));
     }
 
+    /// Says at which address the name server is: a machine that is cut off from it looks up no names. As long as none is set, every machine is answered.
+    pub fn set_name_server(self: &Arc<Self>, address: Ipv4Addr) {
+        self.turn(|turn| turn.state.names.server = Some(address));
+    }
+
     /// Makes name look-ups on a machine fail, or work again.
     pub fn set_names_available(self: &Arc<Self>, machine: MachineId, available: bool) {
         self.turn(|turn| turn.state.names.set_available(machine, available));

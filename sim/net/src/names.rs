@@ -6,16 +6,22 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use corral_core::random::Stream;
-use corral_core::{Latency, MachineId};
+use corral_core::{Latency, MachineId, ProcessSpec};
 
-use crate::net::Net;
+use crate::faults::Flow;
+use crate::net::{Net, Turn};
 
-/// resolv.conf's defaults: two attempts of 5 s.
-const GIVES_UP_AFTER: Duration = Duration::from_secs(10);
+/// resolv.conf's defaults.
+const ATTEMPTS: u32 = 2;
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Of a name server.
+const PORT: u16 = 53;
 
 pub(crate) struct Names {
     addresses: BTreeMap<String, Vec<Ipv4Addr>>,
     unavailable: BTreeSet<MachineId>,
+    /// Where the name server is; none if it is everywhere.
+    pub(crate) server: Option<Ipv4Addr>,
     services: BTreeMap<(MachineId, Ipv4Addr, u16), Vec<SocketAddrV4>>,
     pub(crate) latency: Latency,
     latency_random: Stream,
@@ -39,6 +45,7 @@ impl Names {
         Names {
             addresses: BTreeMap::new(),
             unavailable: BTreeSet::new(),
+            server: None,
             services: BTreeMap::new(),
             latency: Latency::heavy(Duration::from_micros(300), Duration::from_micros(200)),
             latency_random: Stream::new(seed, "net/names/latency"),
@@ -90,8 +97,25 @@ impl Names {
     }
 }
 
+impl Turn<'_> {
+    /// Whether a question of this process gets to the name server, and its answer back.
+    fn name_server_answers(&self, process: &ProcessSpec) -> bool {
+        let state = &self.state;
+        if state.names.unavailable.contains(&process.machine) {
+            return false;
+        }
+        let Some(server) = state.names.server else { return true };
+        let (ours, its) = ((process.address, Some(process.machine)), (server, state.addresses.machine(server)));
+        let passes = |(from, from_machine), (to, to_machine): (_, Option<MachineId>)| {
+            let is_up = to_machine.is_some_and(|machine| !state.stopped.contains_key(&machine));
+            is_up && !state.faults.cuts(&Flow { from, from_machine, to, to_machine, port: PORT })
+        };
+        passes(ours, its) && passes(its, ours)
+    }
+}
+
 /// The addresses of a name, with this port. Numeric addresses and `localhost` ask nobody. An unknown name is `NotFound`; when names are
-/// not available, the answer is `TimedOut` after 10 s.
+/// not available on the process's machine, or the name server is out of reach, it is asked again after 5 s, and the answer is `TimedOut` after 10 s.
 pub async fn lookup(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = name.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -101,20 +125,23 @@ pub async fn lookup(name: &str, port: u16) -> Result<Vec<SocketAddr>> {
     }
     let world = corral_core::world();
     let net = Net::of(&world);
-    let machine = world.current_process().map(|process| process.spec.machine);
-    let (available, latency) = net.turn(|turn| {
-        let names = &mut turn.state.names;
-        let latency = names.latency.draw(&mut names.latency_random);
-        (machine.is_none_or(|machine| !names.unavailable.contains(&machine)), latency)
-    });
-    if !available {
-        corral_core::sleep(GIVES_UP_AFTER).await;
-        return Err(Error::new(ErrorKind::TimedOut, format!("lookup {name}: no answer from any name server")));
+    let process = world.current_process();
+    for _ in 0..ATTEMPTS {
+        let (is_answered, latency) = net.turn(|turn| {
+            let names = &mut turn.state.names;
+            let latency = names.latency.draw(&mut names.latency_random);
+            (process.as_ref().is_none_or(|process| turn.name_server_answers(&process.spec)), latency)
+        });
+        if !is_answered {
+            corral_core::sleep(PATIENCE).await;
+            continue;
+        }
+        corral_core::sleep(latency).await;
+        let addresses = net.turn(|turn| turn.state.names.query(name));
+        if addresses.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("lookup {name}: no such host")));
+        }
+        return Ok(addresses.into_iter().map(|address| SocketAddr::from((address, port))).collect());
     }
-    corral_core::sleep(latency).await;
-    let addresses = net.turn(|turn| turn.state.names.query(name));
-    if addresses.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, format!("lookup {name}: no such host")));
-    }
-    Ok(addresses.into_iter().map(|address| SocketAddr::from((address, port))).collect())
+    Err(Error::new(ErrorKind::TimedOut, format!("lookup {name}: no answer from any name server")))
 }

@@ -64,7 +64,8 @@ impl KeyPattern {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Effect {
-    /// The answer comes later: a fixed time, and the time the object's bytes take at this bandwidth.
+    /// The answer comes later: a fixed time, and the time the object's bytes take at this bandwidth. A part of the fixed time, as chance has it, passes
+    /// before the operation takes effect, the rest between that and its answer.
     Slow {
         /// Added to each operation.
         #[serde(default, with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -219,12 +220,12 @@ impl Policy {
         self.faults.clear();
     }
 
-    /// The effects this operation meets, each counted. Chance is drawn from `host::random`, and only by faults that
-    /// leave something to it.
-    pub fn effects_on(&mut self, subject: &Subject<'_>) -> Vec<Effect> {
+    /// The effects this operation meets, each counted, and what of its slowness delays the answer only. Chance is drawn from `host::random`, and only
+    /// by faults that leave something to it.
+    pub fn effects_on(&mut self, subject: &Subject<'_>) -> (Vec<Effect>, Duration) {
         let path = format!("{}/{}", subject.bucket, subject.key);
         let chances = &mut self.chances;
-        let mut effects = Vec::new();
+        let (mut effects, mut late) = (Vec::new(), Duration::ZERO);
         for InForce { fault, passed, met, .. } in &mut self.faults {
             let aimed_at = (fault.operations.is_empty() || fault.operations.contains(&subject.kind))
                 && (fault.peers.is_empty() || fault.peers.contains(&subject.peer))
@@ -234,16 +235,25 @@ impl Policy {
                 *passed += 1;
             } else if aimed_at && met_by_chance(chances, fault.chance) {
                 *met += 1;
-                effects.push(fault.effect.clone());
+                let mut effect = fault.effect.clone();
+                if let Effect::Slow { per_operation, .. } = &mut effect {
+                    let before = drawn(chances).duration(Duration::ZERO, *per_operation);
+                    late += *per_operation - before;
+                    *per_operation = before;
+                }
+                effects.push(effect);
             }
         }
-        effects
+        (effects, late)
     }
 }
 
+fn drawn(chances: &mut Option<host::random::Stream>) -> &mut host::random::Stream {
+    chances.get_or_insert_with(|| host::random::stream("object-store-faults"))
+}
+
 fn met_by_chance(chances: &mut Option<host::random::Stream>, (numerator, denominator): (u64, u64)) -> bool {
-    numerator >= denominator
-        || chances.get_or_insert_with(|| host::random::stream("object-store-faults")).chance(numerator, denominator)
+    numerator >= denominator || drawn(chances).chance(numerator, denominator)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The S3-like server: HTTP/1.1, path-style addresses, one bucket store behind it.
 //!
 //! An operation runs in this order: its faults are looked up once, when it arrives; its body is read; delays pass; then
-//! it takes effect in one step, and then it is answered. So a client whose patience ends before the delay does not know
-//! whether the operation will still take effect, as with a real store.
+//! it takes effect in one step; other delays pass, and then it is answered. So a client whose patience ends before the answer does not know
+//! whether the operation will still take effect, or has, as with a real store.
 
 mod answers;
 mod errors;
@@ -56,6 +56,9 @@ async fn answer(store: &BucketStore, request: Request<Incoming>, peer: Peer) -> 
     }
     let outcome = run(store, &operation, &target, body, &faults).await;
     record(store, &operation, &target, &outcome);
+    if !faults.late.is_zero() {
+        host::time::sleep(faults.late).await;
+    }
     if faults.has(|effect| matches!(effect, Effect::SwallowAnswer)) {
         return std::future::pending().await;
     }
@@ -120,6 +123,8 @@ fn record(store: &BucketStore, operation: &Operation, target: &Target, outcome: 
 /// The effects one operation meets.
 struct Faults {
     effects: Vec<Effect>,
+    /// What passes between the effect of the operation and its answer.
+    late: Duration,
 }
 
 impl Faults {
@@ -130,7 +135,8 @@ impl Faults {
         };
         let kind = operation.kind();
         let subject = Subject { kind, bucket: &target.bucket, key, peer: peer.address.ip() };
-        Self { effects: store.effects_on(&subject) }
+        let (effects, late) = store.effects_on(&subject);
+        Self { effects, late }
     }
 
     fn has(&self, wanted: impl Fn(&Effect) -> bool) -> bool {
@@ -148,7 +154,7 @@ impl Faults {
         }
     }
 
-    /// Waits for the fixed time that slowness adds to an operation.
+    /// Waits for what slowness adds to an operation before it takes effect.
     async fn delay(&self) {
         self.wait(|per_operation, _| per_operation).await;
     }

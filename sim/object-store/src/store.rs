@@ -87,7 +87,7 @@ impl BucketStore {
         self.state().policy.clear();
     }
 
-    pub(crate) fn effects_on(&self, subject: &Subject<'_>) -> Vec<Effect> {
+    pub(crate) fn effects_on(&self, subject: &Subject<'_>) -> (Vec<Effect>, Duration) {
         self.state().policy.effects_on(subject)
     }
 

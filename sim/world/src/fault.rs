@@ -10,7 +10,7 @@ use crate::text::duration;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
-    /// The object store answers each operation so much later.
+    /// The object store answers each operation so much later; a part of that passes before it is done.
     SlowStore {
         /// How long the fault lasts.
         #[serde(rename = "for", with = "duration")]
@@ -51,7 +51,7 @@ pub enum Fault {
         #[serde(rename = "for", with = "duration")]
         lasts: Duration,
     },
-    /// The API server answers so much later.
+    /// The API server answers so much later; a part of that passes before a request is carried out.
     SlowApi {
         /// How long the fault lasts.
         #[serde(rename = "for", with = "duration")]

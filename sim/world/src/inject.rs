@@ -68,11 +68,13 @@ fn writes(verb: &str) -> bool {
 impl RequestPolicy for ApiFaults {
     fn request(&self, request: &RequestView<'_>) -> RequestFate {
         let ApiState { active, random, .. } = &mut *self.state();
-        let mut fate = RequestFate::default();
+        let (mut fate, mut late) = (RequestFate::default(), Duration::ZERO);
         for (_, fault) in active.iter() {
             match fault {
                 Fault::SlowApi { extra, client, .. } if request.client.user_agent.starts_with(client) => {
-                    fate.delay += *extra
+                    let before = random.duration(Duration::ZERO, *extra);
+                    fate.delay += before;
+                    late += *extra - before;
                 }
                 Fault::ApiErrors { code, one_in, client, .. }
                     if writes(request.verb)
@@ -94,6 +96,9 @@ impl RequestPolicy for ApiFaults {
                 }
                 _ => {}
             }
+        }
+        if fate.answer == AnswerFate::Sent && !late.is_zero() {
+            fate.answer = AnswerFate::Delayed(late);
         }
         fate
     }
@@ -235,6 +240,9 @@ fn strike(stage: &Arc<Stage>, index: usize) {
         // It is off or frozen already: what one fault took, another can neither take nor give back.
         return;
     }
+    if !finds_a_pod(stage, fault) {
+        return;
+    }
     stage.note_struck(index);
     note(stage, fault, true);
     let Some(undo) = begin(stage, fault) else { return };
@@ -254,6 +262,17 @@ fn strike(stage: &Arc<Stage>, index: usize) {
             undo(&stage);
         }
     });
+}
+
+/// Whether there is what a fault of pods is to strike. They are deleted at the API server, wherever they are; killed by the kernel of their machine.
+fn finds_a_pod(stage: &Stage, fault: &Fault) -> bool {
+    match fault {
+        Fault::DeletePods { namespace, name, machine, .. } => !pods::of(stage, namespace, name, machine).is_empty(),
+        Fault::KillProcess { namespace, name, machine } => {
+            pods::of(stage, namespace, name, machine).iter().any(|pod| pod.runs(stage))
+        }
+        _ => true,
+    }
 }
 
 fn note(stage: &Stage, fault: &Fault, begins: bool) {
@@ -307,7 +326,8 @@ fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
             None
         }
         Fault::KillProcess { namespace, name, machine } => {
-            pods::of(stage, namespace, name, machine).iter().for_each(|pod| pod.kill(stage));
+            let pods = pods::of(stage, namespace, name, machine);
+            pods.iter().filter(|pod| pod.runs(stage)).for_each(|pod| pod.kill(stage));
             None
         }
         Fault::PowerOff { machine, .. } => {

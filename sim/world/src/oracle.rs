@@ -34,6 +34,9 @@ pub trait Oracle: Send + Sync {
     /// The damage, in kebab-case.
     fn name(&self) -> &'static str;
 
+    /// What it demands, in one line, for `corral list oracles`.
+    fn about(&self) -> &'static str;
+
     /// Whether it sees what damage comes to, not what it is: then another oracle's words say more of the same run.
     fn sees_symptoms(&self) -> bool {
         false

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use corral_cluster::cluster::CONTROL_PLANE_ADDRESS;
-use corral_core::{Attachments, ProcessSpec};
+use corral_core::{Attachments, MachineState, ProcessSpec};
 use corral_kube_client::{Api, Client, ClientOptions, DeleteParams};
 use k8s_openapi::api::core::v1::Pod as PodObject;
 
@@ -13,6 +13,7 @@ use crate::stage::Stage;
 pub struct Pod {
     namespace: String,
     name: String,
+    machine: String,
     containers: Vec<String>,
 }
 
@@ -24,6 +25,7 @@ pub fn of(stage: &Stage, namespace: &str, prefix: &str, machine: &str) -> Vec<Po
         .map(|pod| Pod {
             namespace: namespace.to_owned(),
             name: pod.name().to_owned(),
+            machine: pod.value["spec"]["nodeName"].as_str().unwrap_or_default().to_owned(),
             containers: pod.value["spec"]["containers"]
                 .as_array()
                 .map(|list| list.iter().filter_map(|container| container["name"].as_str()).map(str::to_owned).collect())
@@ -33,6 +35,14 @@ pub fn of(stage: &Stage, namespace: &str, prefix: &str, machine: &str) -> Vec<Po
 }
 
 impl Pod {
+    /// Whether a process of it runs, on a machine whose kernel does.
+    pub fn runs(&self, stage: &Stage) -> bool {
+        let machine = stage.world().machine_named(&self.machine);
+        let process = |name: &String| stage.cluster().container_process(&self.namespace, &self.name, name);
+        machine.is_some_and(|machine| machine.state() == MachineState::Running)
+            && self.containers.iter().any(|container| process(container).is_some())
+    }
+
     /// Kills the processes of its containers.
     pub fn kill(&self, stage: &Stage) {
         for container in &self.containers {

@@ -91,6 +91,10 @@ impl Scenario for Recorded {
     fn name(&self) -> &'static str {
         "recorded"
     }
+
+    fn about(&self) -> &'static str {
+        "what a test looks at"
+    }
     fn about(&self) -> &'static str {
         "plays recorded flows again"
     }

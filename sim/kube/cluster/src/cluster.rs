@@ -88,6 +88,7 @@ impl Cluster {
         let control_machine = world.add_machine(CONTROL_PLANE);
         let net = Net::of(&world);
         net.add_address(CONTROL_PLANE_ADDRESS, control_machine.id);
+        net.set_name_server(CONTROL_PLANE_ADDRESS);
         let control_services = Arc::new(ServiceTable::default());
         let units = control_units(&spec, &store, &control_machine, &control_services);
         let control_plane = Supervisor::install(&world, control_machine.id, units);

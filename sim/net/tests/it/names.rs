@@ -57,6 +57,36 @@ fn without_name_servers_a_lookup_hangs_for_ten_seconds() {
 }
 
 #[test]
+fn who_is_cut_off_from_the_name_server_looks_up_nothing_until_it_is_not() {
+    run(async {
+        let cluster = cluster();
+        let body = world().machine_named("corral").unwrap().id;
+        cluster.net.set_name("backend", vec![SERVER]);
+        cluster.net.set_name_server(SERVER);
+        lookup("backend", 1).await.unwrap();
+        let cuts = [
+            PartitionSpec::between(body, Selector::Any),
+            PartitionSpec::one_way(body, Selector::Any),
+            PartitionSpec::one_way(Selector::Any, body),
+        ];
+        for cut in cuts {
+            let cut = cluster.net.partition(cut);
+            let began = now();
+            assert_kind(lookup("backend", 1).await, ErrorKind::TimedOut);
+            assert_took(began, 10.0, 10.01);
+            let began = now();
+            let net = cluster.net.clone();
+            let (answer, ()) = tokio::join!(lookup("backend", 1), async {
+                seconds(3.0).await;
+                net.heal(cut);
+            });
+            answer.unwrap();
+            assert_took(began, 5.0, 5.01);
+        }
+    });
+}
+
+#[test]
 fn a_service_address_leads_to_one_of_its_backends() {
     run(async {
         let cluster = cluster();

@@ -53,6 +53,8 @@ pub(crate) struct StartContainer {
 struct State {
     pods: BTreeMap<String, RuntimePod>,
     addresses: AddressPool,
+    /// Those of the pods that were lost with the machine's power, as long as it has none.
+    lost_addresses: Vec<Ipv4Addr>,
     pulled: BTreeSet<String>,
     changed: BTreeSet<String>,
     by_process: BTreeMap<ProcessId, (String, String)>,
@@ -85,8 +87,11 @@ impl Kernel for RuntimeKernel {
     }
 
     fn machine_changed(&self, machine: &Machine, state: MachineState) {
-        if let (MachineState::Off, Some(runtime)) = (state, self.0.of(machine.id)) {
-            runtime.machine_lost_power();
+        let Some(runtime) = self.0.of(machine.id) else { return };
+        match state {
+            MachineState::Off => runtime.machine_lost_power(),
+            MachineState::Running => runtime.machine_runs(),
+            MachineState::Frozen => {}
         }
     }
 }
@@ -116,6 +121,7 @@ impl Runtimes {
         let state = State {
             pods: BTreeMap::new(),
             addresses: AddressPool::new(pod_network),
+            lost_addresses: Vec::new(),
             pulled: BTreeSet::new(),
             changed: BTreeSet::new(),
             by_process: BTreeMap::new(),
@@ -346,15 +352,25 @@ impl Runtime {
         world.queue().run_at(world.now(), move || end_namespace(machine, &id));
     }
 
+    /// What is sent to its pods goes to a machine that does not answer, not even that they are gone.
     fn machine_lost_power(&self) {
         let mut state = self.state();
-        let world = world();
-        let State { pods, addresses, .. } = &mut *state;
+        let State { pods, lost_addresses, .. } = &mut *state;
         for sandbox in pods.values_mut().filter_map(|pod| pod.sandbox.as_mut()) {
             if std::mem::replace(&mut sandbox.ready, false) && !sandbox.host_network {
-                addresses.give_back(sandbox.address);
-                Net::of(&world).remove_address(sandbox.address);
+                lost_addresses.push(sandbox.address);
             }
+        }
+    }
+
+    /// Its kernel answers again, that nobody has the addresses of the pods that it had when it lost power.
+    fn machine_runs(&self) {
+        let mut state = self.state();
+        let State { addresses, lost_addresses, .. } = &mut *state;
+        let net = Net::of(&world());
+        for address in lost_addresses.drain(..) {
+            addresses.give_back(address);
+            net.remove_address(address);
         }
     }
 }
