@@ -177,8 +177,8 @@ impl Trace {
                 let args = json!({ "sequence": sequence, "reason": reason, "client": client });
                 self.instant(record, "refused", "refused", &format!("{verb} {kind} {name}: {code}"), args);
             }
-            Event::StoreOperation { verb, key, bytes, code } => {
-                let args = json!({ "sequence": sequence, "bytes": bytes, "code": code });
+            Event::StoreOperation { verb, key, bytes, code, client } => {
+                let args = json!({ "sequence": sequence, "bytes": bytes, "code": code, "client": client });
                 self.instant(record, "store", "store", &format!("{verb} {key}"), args);
             }
             Event::Step { what, outcome } => {

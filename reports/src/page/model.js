@@ -130,7 +130,7 @@ function say(model, run, row) {
     case 'api-request': return `${get('verb')} ${sayObject(get)}: ${get('code') || 'no answer'}${get('within') ? ` (${get('within')})` : ''}`;
     case 'api-write': return `${get('verb')} ${sayObject(get)}${get('deleting') ? ', deleting' : ''}${sayChanges(run, row, get('verb'))}`;
     case 'api-refused': return `${get('verb')} ${sayObject(get)} refused: ${get('code')} ${get('reason')} (to ${get('client')})`;
-    case 'store-operation': return `${get('verb')} ${get('key')}: ${get('code')}, ${counted(get('bytes'), 'byte')}`;
+    case 'store-operation': return `${get('verb')} ${get('key')}: ${get('code')}, ${counted(get('bytes'), 'byte')} (by ${get('client')})`;
     case 'call': return `${get('method')} at ${get('peer')}: ${get('outcome')}, took ${duration(get('took'))}`;
     case 'step': return `${get('what')}: ${get('outcome')}`;
     case 'fault': return `${get('fault')} of ${get('target')} ${get('begins') ? 'begins' : 'ends'}`;

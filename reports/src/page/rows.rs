@@ -41,7 +41,7 @@ pub(super) const KINDS: &[(&str, &[(&str, char)])] = &[
         ],
     ),
     ("api-refused", &[("verb", 't'), ("kind", 't'), ("name", 't'), ("code", 'n'), ("reason", 't'), ("client", 't')]),
-    ("store-operation", &[("verb", 't'), ("key", 't'), ("bytes", 'n'), ("code", 'n')]),
+    ("store-operation", &[("verb", 't'), ("key", 't'), ("bytes", 'n'), ("code", 'n'), ("client", 't')]),
     ("call", &[("method", 't'), ("peer", 't'), ("outcome", 't'), ("took", 'd'), ("within", 't')]),
     ("step", &[("what", 't'), ("outcome", 't')]),
     ("fault", &[("fault", 't'), ("target", 't'), ("begins", 'b')]),
@@ -146,7 +146,9 @@ pub(super) fn fields(event: &Event<'_>, strings: &mut Strings, process_name: imp
         Event::ApiRefused { verb, kind, name, code, reason, client } => {
             vec![t(verb), t(kind), t(name), (*code).into(), t(reason), t(client)]
         }
-        Event::StoreOperation { verb, key, bytes, code } => vec![t(verb), t(key), *bytes, (*code).into()],
+        Event::StoreOperation { verb, key, bytes, code, client } => {
+            vec![t(verb), t(key), *bytes, (*code).into(), t(client)]
+        }
         Event::Call { method, peer, outcome, took_ns, within, .. } => {
             vec![t(method), t(peer), t(outcome), *took_ns, t(within)]
         }

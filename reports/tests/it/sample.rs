@@ -143,8 +143,13 @@ pub fn run(story: Story<'_>) -> JournalFile {
     };
     run.at += SECOND;
     let call = run.record(3, created, called);
-    let stored =
-        Event::StoreOperation { verb: "put".into(), key: format!("bucket/{volume}/b").into(), bytes: 57, code: 200 };
+    let stored = Event::StoreOperation {
+        verb: "put".into(),
+        key: format!("bucket/{volume}/b").into(),
+        bytes: 57,
+        code: 200,
+        client: "here/store-user/main".into(),
+    };
     run.record(2, call, stored);
     run.record(3, 0, Event::Executed { command: "tool backup".into(), code: 1, took_ns: 300 * MILLI });
     run.record(0, 0, Event::ProcessEnded { process: 4, end: End::Exited(1) });

@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::arguments::FuzzOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::night::{self, NightFolder, Told};
-use crate::run::create;
+use crate::run::{create, note_what_changes_nothing};
 use crate::say::say;
 use crate::table::table;
 
@@ -60,6 +60,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         catalogue().check(scenario.as_ref(), &arm, &Plan::default())?;
         scenario.expand(0, &arm)?;
     }
+    note_what_changes_nothing(&arm);
     let seeds = match (&options.seeds, options.time) {
         (Some(range), _) => corral_world::seed::parse(range)?,
         (None, Some(_)) => 0..u64::MAX,

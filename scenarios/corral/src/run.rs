@@ -25,6 +25,7 @@ pub fn run(options: &RunOptions) -> Done {
         Some(_) => catalogue().check_given(scenario.as_ref(), &arm, &plan)?,
         None => catalogue().check(scenario.as_ref(), &arm, &plan)?,
     }
+    note_what_changes_nothing(&arm);
     if options.print_plan {
         say(plan.to_toml().trim_end());
         return Ok(Status::AsExpected);
@@ -60,6 +61,18 @@ pub fn run(options: &RunOptions) -> Done {
     }
     let failed = !verdict.passed() || (options.hazards && !verdict.hazards.is_empty());
     Ok(if failed { Status::Violation } else { Status::AsExpected })
+}
+
+/// Says which cures and defects an arm asks for that its release has anyway.
+pub fn note_what_changes_nothing(arm: &Arm) {
+    let plain = Arm { cured: Vec::new(), defect: Vec::new(), ..arm.clone() };
+    let open = catalogue().open_defects(&plain);
+    for id in arm.cured.iter().filter(|id| !open.contains(id)) {
+        eprintln!("note: {plain} has no {id}; --cured {id} changes nothing");
+    }
+    for id in arm.defect.iter().filter(|id| open.contains(id)) {
+        eprintln!("note: {plain} has {id} by itself; --defect {id} changes nothing");
+    }
 }
 
 /// A verdict in a few lines, for a person.

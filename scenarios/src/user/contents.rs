@@ -126,9 +126,11 @@ mod tests {
         assert_eq!((contents.judge(3, &zeros), contents.judge(3, &one)), (Err(Wrong::Zeros), Ok(())));
         let (_, two) = contents.begin(3);
         assert_eq!((contents.judge(3, &one), contents.judge(3, &two)), (Ok(()), Ok(())));
+        assert_eq!(contents.in_doubt(), [offset(3)].into());
         let (third, three) = contents.begin(3);
         contents.acknowledge(3, third);
         assert_eq!(contents.judge(3, &three), Ok(()));
+        assert!(contents.in_doubt().is_empty());
         assert_eq!((contents.judge(3, &one), contents.judge(3, &two)), (Err(Wrong::Older), Err(Wrong::Older)));
         assert_eq!(contents.judge(4, &three), Err(Wrong::Foreign));
         assert_eq!(Contents::new("vol-2").judge(3, &three), Err(Wrong::Foreign));

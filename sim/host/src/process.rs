@@ -68,6 +68,17 @@ pub fn executable_file(name: &str) -> Vec<u8> {
     format!("{EXECUTABLE_MARK}{name}\n").into_bytes()
 }
 
+/// Who is at an address, for people: the first process there (a pod's first container); the address itself where that is not known.
+pub fn name_at(address: std::net::IpAddr) -> String {
+    #[cfg(madsim)]
+    if let (Some(world), std::net::IpAddr::V4(address)) = (corral_core::try_world(), address)
+        && let Some(process) = world.processes_at(address).first()
+    {
+        return process.spec.name.clone();
+    }
+    address.to_string()
+}
+
 /// Arguments, the program's name first.
 pub fn args() -> Vec<String> {
     #[cfg(madsim)]

@@ -55,7 +55,7 @@ async fn answer(store: &BucketStore, request: Request<Incoming>, peer: Peer) -> 
         return std::future::pending().await;
     }
     let outcome = run(store, &operation, &target, body, &faults).await;
-    record(store, &operation, &target, &outcome);
+    record(store, &operation, &target, &outcome, peer);
     if !faults.late.is_zero() {
         host::time::sleep(faults.late).await;
     }
@@ -100,7 +100,7 @@ async fn run(store: &BucketStore, operation: &Operation, target: &Target, body: 
 
 /// Puts what changes the store, or should have, into the run's journal. The status is the one the answer has, even if a
 /// fault loses the answer.
-fn record(store: &BucketStore, operation: &Operation, target: &Target, outcome: &Outcome) {
+fn record(store: &BucketStore, operation: &Operation, target: &Target, outcome: &Outcome, peer: Peer) {
     let verb = match operation {
         Operation::PutObject { .. } => "put",
         Operation::DeleteObject => "delete",
@@ -117,6 +117,7 @@ fn record(store: &BucketStore, operation: &Operation, target: &Target, outcome: 
         key: format!("{}/{}", target.bucket, target.key).into(),
         bytes,
         code,
+        client: host::process::name_at(peer.address.ip()).into(),
     });
 }
 

@@ -379,9 +379,9 @@ fn what_changes_the_store_is_in_the_journal_and_so_is_what_should_have() {
     let journal = outcome.journal.expect("it was asked for");
     let mut operations = Vec::new();
     for entry in journal.iter() {
-        if let Event::StoreOperation { verb, key, bytes, code } = entry.event {
-            operations.push(format!("{verb} {key} {bytes} {code}"));
+        if let Event::StoreOperation { verb, key, bytes, code, client } = entry.event {
+            operations.push(format!("{verb} {key} {bytes} {code} {client}"));
         }
     }
-    assert_eq!(operations, ["put b/k 3 200", "put b/k 3 503", "delete b/k 0 204"]);
+    assert_eq!(operations, ["put b/k 3 200 corral", "put b/k 3 503 corral", "delete b/k 0 204 corral"]);
 }

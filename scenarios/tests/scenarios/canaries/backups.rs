@@ -19,6 +19,7 @@ fn lose_remote_backup() {
         key: "backupbucket/backupstore/volumes/5e/23/vol-1/backups/backup_backup-0123456789abcdef.cfg".into(),
         bytes: 0,
         code: 204,
+        client: "somebody".into(),
     });
 }
 
@@ -97,6 +98,20 @@ fn a_completed_backup_without_its_blocks_is_found() {
         })
     });
     assert!(with.is_empty(), "{with:?}");
+    let not_there = found(oracle, |_stage, client| {
+        Box::pin(async move {
+            make_backup(&client, "Completed", "").await;
+        })
+    });
+    assert_eq!(not_there, ["Backup Completed, its configuration not in the store"]);
+    let garbled = found(oracle, |stage, client| {
+        Box::pin(async move {
+            make(&stage, &client).await;
+            let path = format!("{FOLDER}/backups/backup_backup-0123456789abcdef.cfg");
+            stage.stores()[0].insert("b", &path, "{ \"Name\":");
+        })
+    });
+    assert_eq!(garbled, ["Backup Completed, its configuration cannot be read"]);
 }
 
 #[test]

@@ -178,6 +178,8 @@ pub enum Event<'a> {
         bytes: u64,
         /// HTTP status.
         code: u16,
+        /// Who asked for it, by its process or address.
+        client: Text<'a>,
     },
     /// A remote procedure call ended. Recorded at the client.
     Call {

@@ -152,13 +152,13 @@ impl Run<'_> {
                     format!("{by} called {method} at {peer}: {outcome}"),
                 )
             }
-            Event::StoreOperation { verb, key, code, .. } => {
+            Event::StoreOperation { verb, key, code, client, .. } => {
                 let is_about =
                     |(object, role): (&Object, &Role)| *role != Role::Read && key.contains(own_name(&object.1));
                 if !self.objects.iter().any(is_about) || key.contains("/locks/") || key.contains("/blocks/") {
                     return None;
                 }
-                line(3, format!("{verb} {key} {code}"), format!("store: {verb} {key}: {code}"))
+                line(3, format!("{verb} {key} {code}"), format!("store: {verb} {key}: {code} (by {})", short(client)))
             }
             Event::Step { what, outcome } => {
                 let is_about =

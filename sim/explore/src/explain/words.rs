@@ -45,7 +45,9 @@ pub(super) fn tell(record: &Record<'_>, journal: &JournalFile, history: &History
             let ground = ground(reads, "", 0, record.at, history);
             format!("called {method} at {peer}: {outcome} after {took}{}{ground}", why(within))
         }
-        Event::StoreOperation { verb, key, code, .. } => format!("{verb} {key} in the store: {code}"),
+        Event::StoreOperation { verb, key, code, client, .. } => {
+            format!("{verb} {key} in the store for {}: {code}", lines::short(client))
+        }
         Event::Step { what, outcome } => format!("client: {what}: {outcome}"),
         Event::Fault { kind, target, begins } => {
             format!("fault {kind} of {target} {}", if *begins { "strikes" } else { "ends" })
