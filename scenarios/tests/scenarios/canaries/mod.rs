@@ -26,10 +26,6 @@ impl Scenario for Canary {
     fn name(&self) -> &'static str {
         "canary"
     }
-
-    fn about(&self) -> &'static str {
-        "what a test looks at"
-    }
     fn about(&self) -> &'static str {
         "does one broken thing"
     }

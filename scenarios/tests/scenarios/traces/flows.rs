@@ -91,10 +91,6 @@ impl Scenario for Recorded {
     fn name(&self) -> &'static str {
         "recorded"
     }
-
-    fn about(&self) -> &'static str {
-        "what a test looks at"
-    }
     fn about(&self) -> &'static str {
         "plays recorded flows again"
     }
