@@ -383,5 +383,5 @@ fn what_changes_the_store_is_in_the_journal_and_so_is_what_should_have() {
             operations.push(format!("{verb} {key} {bytes} {code} {client}"));
         }
     }
-    assert_eq!(operations, ["put b/k 3 200 corral", "put b/k 3 503 corral", "delete b/k 0 204 corral"]);
+    assert_eq!(operations, ["put b/k 3 200 127.0.0.1", "put b/k 3 503 127.0.0.1", "delete b/k 0 204 127.0.0.1"]);
 }

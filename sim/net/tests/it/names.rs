@@ -62,6 +62,7 @@ fn who_is_cut_off_from_the_name_server_looks_up_nothing_until_it_is_not() {
         let cluster = cluster();
         let body = world().machine_named("corral").unwrap().id;
         cluster.net.set_name("backend", vec![SERVER]);
+        cluster.net.add_address(SERVER, cluster.two);
         cluster.net.set_name_server(SERVER);
         lookup("backend", 1).await.unwrap();
         let cuts = [
