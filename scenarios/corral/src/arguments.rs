@@ -73,7 +73,7 @@ pub struct ReplayOptions {
     /// Run the stored plan under N other seeds too, and say how many reach the violation
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub robust: u64,
-    /// For a file that has faded, search for a seed (or a plan) under which it shows what it is about again, and propose it as a patch
+    /// For a file of which an arm is not as expected, search for a seed (or a plan) under which it shows what it is about again, and propose it as a patch
     #[arg(long)]
     pub reseed: bool,
     /// Write a page for each file into this folder, of its first failing arm beside the twin that passes, and an index

@@ -1,7 +1,8 @@
 //! `corral replay`: every arm of every seed file, against what the file says.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use corral_explore::in_parallel;
 use corral_scenarios::catalogue;
@@ -18,7 +19,8 @@ pub fn replay(options: &ReplayOptions) -> Done {
     let loaded = load(&options.files)?;
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
-    let mut faded = BTreeSet::new();
+    // Those that are not as expected, and how long a run of each takes.
+    let mut faded: BTreeMap<&Path, Duration> = BTreeMap::new();
     let arms: Vec<(&Path, &SeedFile, &Arm, bool)> = loaded
         .iter()
         .flat_map(|(path, file)| arms_of(file).map(move |(arm, fails)| (path.as_path(), file, arm, fails)))
@@ -46,10 +48,9 @@ pub fn replay(options: &ReplayOptions) -> Done {
             let reproduce = format!("  reproduce: corral replay {}", path.display());
             notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
         }
-        if let Finding::Faded(_) = finding {
-            faded.insert(path.to_owned());
-        }
         if finding.is_bad() {
+            let longest = faded.entry(path).or_default();
+            *longest = verdict.took.max(*longest);
             notes.push(String::new());
         }
         rows.last_mut().expect("just pushed").push(if finding.is_bad() { "<-".into() } else { String::new() });
@@ -66,8 +67,10 @@ pub fn replay(options: &ReplayOptions) -> Done {
         crate::gallery::write(out, &loaded, jobs)?;
     }
     if options.reseed {
-        for (path, file) in loaded.iter().filter(|(path, _)| faded.contains(path)) {
-            crate::reseed::reseed(path, file, jobs)?;
+        for (path, file) in &loaded {
+            if let Some(took) = faded.get(path.as_path()) {
+                crate::reseed::reseed(path, file, jobs, *took)?;
+            }
         }
     }
     Ok(if bad { Status::Violation } else { Status::AsExpected })

@@ -1,9 +1,11 @@
 //! `corral replay --reseed`: another seed, or another plan, for a seed file that has faded.
 
 use std::path::Path;
+use std::time::Duration;
 
 use corral_explore::{Job, Pool, ShrinkBudget};
 use corral_scenarios::catalogue;
+use corral_world::text::brief;
 use corral_world::{Plan, SeedFile};
 
 use crate::failure::Refused;
@@ -15,16 +17,19 @@ const SEEDS_OF_PLAN: u64 = 100;
 /// Seeds that are searched without it.
 const SEEDS_AT_LARGE: u64 = 500;
 
-/// Searches, and proposes what it finds as a patch; false if it finds nothing.
-pub fn reseed(path: &Path, file: &SeedFile, jobs: usize) -> Result<bool, Refused> {
+/// Searches, and proposes what it finds as a patch; false if it finds nothing. `took` is how long a run of it takes.
+pub fn reseed(path: &Path, file: &SeedFile, jobs: usize, took: Duration) -> Result<bool, Refused> {
     let mut pool = Pool::start(workers(Some(jobs))?);
-    say(format_args!("{}: searching {SEEDS_OF_PLAN} seeds for the stored plan ...", path.display()));
+    let up_to = |seeds: u64| brief(took * u32::try_from(seeds / jobs as u64).unwrap_or(u32::MAX));
+    let time = up_to(SEEDS_OF_PLAN);
+    say(format_args!("{}: searching {SEEDS_OF_PLAN} seeds for the stored plan, some {time} ...", path.display()));
     let others = (0..SEEDS_OF_PLAN).map(|other| file.seed.wrapping_add(1 + other));
     let mut found = search(&mut pool, file, others.map(|seed| (seed, Some(file.plan()))))?;
     if found.is_none() {
         say(format_args!(
-            "{}: the plan shows it no more; searching {SEEDS_AT_LARGE} seeds without it ...",
-            path.display()
+            "{}: the plan shows it no more; searching {SEEDS_AT_LARGE} seeds without it, some {} ...",
+            path.display(),
+            up_to(SEEDS_AT_LARGE)
         ));
         found = search(&mut pool, file, (0..SEEDS_AT_LARGE).map(|seed| (seed, None)))?;
         if let Some(at_large) = &mut found {
