@@ -15,6 +15,7 @@ pub(crate) struct StaleReads {
 #[derive(Clone, Copy)]
 struct Stored {
     version: u64,
+    is_gone: bool,
     /// The version before, if this write deleted the object: whoever took the last finalizer away is answered with that.
     gone_after: Option<u64>,
 }
@@ -28,13 +29,20 @@ impl StaleReads {
                 let name = if namespace.is_empty() { name.to_string() } else { format!("{namespace}/{name}") };
                 let object = (kind.to_string(), name);
                 let before = newest.get(&object).map(|stored| stored.version).filter(|_| verb == "delete");
-                newest.insert(object, Stored { version: *resource_version, gone_after: before });
+                newest.insert(
+                    object,
+                    Stored { version: *resource_version, is_gone: verb == "delete", gone_after: before },
+                );
                 Vec::new()
             }
             Event::ApiRequest { kind, name, code, resource_version, reads, .. } if (200..300).contains(code) => {
                 let stale = reads.iter().filter_map(|read| {
                     let object = (read.kind.to_string(), read.name.to_string());
-                    let Stored { version: stored, gone_after } = *newest.get(&object)?;
+                    let Stored { version: stored, is_gone, gone_after } = *newest.get(&object)?;
+                    if is_gone && read.resource_version == 0 {
+                        // It saw nothing, and there is nothing.
+                        return None;
+                    }
                     // What this very write made of the object is no news to it.
                     let made = stored == *resource_version || gone_after == Some(*resource_version);
                     let is_own = read.kind == *kind && read.name == *name && made;
@@ -45,5 +53,57 @@ impl StaleReads {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corral_core::journal::Read;
+
+    use super::*;
+
+    fn written(verb: &'static str, resource_version: u64) -> Event<'static> {
+        Event::ApiWrite {
+            verb: verb.into(),
+            kind: "Volume".into(),
+            subresource: "".into(),
+            namespace: "".into(),
+            name: "vol-1".into(),
+            uid: "".into(),
+            resource_version,
+            deleting: false,
+            client: "".into(),
+            content: 0,
+        }
+    }
+
+    /// An engine is written on the ground of this version of the volume.
+    fn on_the_ground_of(resource_version: u64) -> Event<'static> {
+        let (kind, name) = ("Volume".into(), "vol-1".into());
+        Event::ApiRequest {
+            verb: "update".into(),
+            kind: "Engine".into(),
+            subresource: "".into(),
+            name: "vol-1-e-0".into(),
+            code: 200,
+            resource_version: 100,
+            within: "".into(),
+            reads: vec![Read { kind, name, resource_version, age_ns: 0, cached: true }],
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_what_is_stored_is_stale_and_what_is_gone_is_rightly_not_seen() {
+        let reads = StaleReads::default();
+        let is_stale = |seen: u64| !reads.observe(&on_the_ground_of(seen)).is_empty();
+        assert!(!is_stale(0));
+        reads.observe(&written("create", 5));
+        assert!(is_stale(0) && !is_stale(5));
+        reads.observe(&written("update", 6));
+        assert!(is_stale(5) && !is_stale(6));
+        reads.observe(&written("delete", 7));
+        assert!(is_stale(6) && !is_stale(0));
+        reads.observe(&written("create", 8));
+        assert!(is_stale(0) && is_stale(6) && !is_stale(8));
     }
 }

@@ -16,13 +16,32 @@ pub(super) struct Life {
     pub owners: BTreeSet<Object>,
     /// The reconciles that read it.
     pub readers: BTreeSet<String>,
-    /// Version and time of each write.
-    pub writes: Vec<(u64, Nanos)>,
+    pub writes: Vec<Write>,
     pub is_gone: bool,
     /// Whether it was written once the workload had begun.
     pub is_used: bool,
     /// What its fields said: names of others, among the rest.
     pub values: BTreeSet<String>,
+}
+
+/// A write of an object.
+pub(super) struct Write {
+    version: u64,
+    at: Nanos,
+    is_last: bool,
+}
+
+impl Life {
+    /// The first write until a time that was missed by whoever had seen this version; 0 stands for no such object.
+    fn missed(&self, version: u64, until: Nanos) -> Option<&Write> {
+        let written = &self.writes[..self.writes.partition_point(|write| write.at <= until)];
+        let former = match version {
+            // What was and went is not missed.
+            0 => written.iter().rposition(|write| write.is_last).map_or(0, |last| last + 1),
+            _ => 0,
+        };
+        written[former..].iter().find(|write| write.version > version)
+    }
 }
 
 /// A request as its client saw it: why, and on what ground.
@@ -88,7 +107,7 @@ impl History {
                     life.owners.extend(owners);
                     life.values.extend(changes.iter().map(|change| change.value.clone()));
                     life.is_used |= record.at >= workload_at;
-                    life.writes.push((*resource_version, record.at));
+                    life.writes.push(Write { version: *resource_version, at: record.at, is_last: verb == "delete" });
                     life.is_gone = verb == "delete";
                 }
                 Event::ApiRequest { kind, code, resource_version, within, reads, .. } => {
@@ -127,16 +146,14 @@ impl History {
     pub fn stale(&self, kind: &str, own_version: u64, reads: &[Read<'_>], at: Nanos) -> Option<Stale> {
         let stale = reads.iter().filter_map(|read| {
             let object = (read.kind.to_string(), read.name.to_string());
-            let writes = &self.objects.get(&object)?.writes;
-            let missed =
-                writes.iter().find(|(version, written_at)| *version > read.resource_version && *written_at <= at);
-            let (_, written_at) = missed.filter(|(version, _)| !(read.kind == kind && *version == own_version))?;
+            let life = self.objects.get(&object)?;
+            let missed = life.missed(read.resource_version, at);
+            let missed = missed.filter(|write| !(read.kind == kind && write.version == own_version))?;
             // Whoever takes the last finalizer away is answered with the version before: that the object is gone is its own doing.
-            let life = &self.objects[&object];
             if read.kind == kind && life.is_gone && read.resource_version == own_version {
                 return None;
             }
-            Some(Stale { object, age_ns: read.age_ns, written_at: *written_at })
+            Some(Stale { object, age_ns: read.age_ns, written_at: missed.at })
         });
         stale.max_by_key(|stale| stale.age_ns)
     }
