@@ -62,7 +62,7 @@ impl Contents {
         self.places.keys().copied().collect()
     }
 
-    /// Where in the volume something was written and never answered, since something was.
+    /// Where in the volume a write was never answered, nor any after it.
     pub fn in_doubt(&self) -> BTreeSet<u64> {
         let in_doubt = self.places.iter().filter(|(_, place)| !place.unanswered.is_empty());
         in_doubt.map(|(place, _)| offset(*place)).collect()
