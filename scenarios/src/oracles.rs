@@ -29,15 +29,21 @@ pub use upgrade::{BackupsBelongToATarget, UpgradesEnd};
 pub use v2_engine::V2InstanceManagersAreUsable;
 pub use volumes::{AcknowledgedWritesAreReadable, RestoredVolumesHoldTheirData};
 
+use corral_world::STALE_READ;
 use serde_json::Value;
+
+const ABSENCE_NOT_PROVED: &str = "absence-not-proved";
+const ACTED_BEFORE_STORED: &str = "acted-before-stored";
+const DUPLICATE_CREATION: &str = "duplicate-creation";
+const WAIT_CYCLE: &str = "structural-wait-cycle";
 
 /// Hazards by name, and what each is, for `corral list hazards`.
 pub const HAZARDS: &[(&str, &str)] = &[
-    ("acted-on-a-stale-read", "a reconcile wrote on the ground of an object of which a newer version was stored"),
-    ("absence-not-proved", "something is deleted that a failed or older listing did not show"),
-    ("acted-before-stored", "something was done outside the cluster, and that it was could not be stored"),
-    ("duplicate-creation", "two objects play a part that there is to be one of; one goes again"),
-    ("structural-wait-cycle", "an instance manager, an orphan's finalizer and a pod wait for each other"),
+    (STALE_READ, "a reconcile wrote on the ground of an object of which a newer version was stored"),
+    (ABSENCE_NOT_PROVED, "something is deleted that a failed or older listing did not show"),
+    (ACTED_BEFORE_STORED, "something was done outside the cluster, and that it was could not be stored"),
+    (DUPLICATE_CREATION, "two objects play a part that there is to be one of; one goes again"),
+    (WAIT_CYCLE, "an instance manager, an orphan's finalizer and a pod wait for each other"),
 ];
 
 /// The status of a condition.

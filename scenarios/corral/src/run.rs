@@ -63,7 +63,7 @@ pub fn run(options: &RunOptions) -> Done {
     Ok(if failed { Status::Violation } else { Status::AsExpected })
 }
 
-/// Says which cures and defects an arm asks for that its release has anyway.
+/// Says which of an arm's cures and defects change nothing.
 pub fn note_what_changes_nothing(arm: &Arm) {
     let plain = Arm { cured: Vec::new(), defect: Vec::new(), ..arm.clone() };
     let open = catalogue().open_defects(&plain);

@@ -86,7 +86,6 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
             .filter(|backup| backup.value["status"]["state"] == "Completed" && !backup.is_deleting())
             .map(|backup| backup.name().to_owned())
             .collect();
-        let mut found: BTreeSet<String> = BTreeSet::new();
         for store in stage.stores() {
             for bucket in store.buckets() {
                 let objects = store.objects(&bucket, "");
@@ -97,7 +96,6 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
                     else {
                         continue;
                     };
-                    found.insert(backup.to_owned());
                     let Ok(configuration) = serde_json::from_slice::<serde_json::Value>(&object.bytes) else {
                         let detail =
                             format!("Backup {backup} of volume {volume} is Completed; {} is no JSON", object.key);
@@ -118,7 +116,7 @@ impl Oracle for CompletedBackupsHaveTheirBlocks {
                 }
             }
         }
-        for backup in completed.difference(&found) {
+        for backup in completed.difference(&remote_backups(stage)) {
             let detail = format!("Backup {backup} is Completed; no store has a configuration of it");
             stage.violation_as(self.name(), "Backup Completed, its configuration not in the store", &detail);
         }

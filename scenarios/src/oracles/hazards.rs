@@ -60,7 +60,7 @@ fn grounds(kind: &str, within: &str) -> Option<Vec<String>> {
 
 impl Oracle for AbsenceIsProved {
     fn name(&self) -> &'static str {
-        "absence-not-proved"
+        super::ABSENCE_NOT_PROVED
     }
 
     fn about(&self) -> &'static str {
@@ -135,7 +135,7 @@ fn changes_something(method: &str) -> bool {
 
 impl Oracle for OutcomesAreStored {
     fn name(&self) -> &'static str {
-        "acted-before-stored"
+        super::ACTED_BEFORE_STORED
     }
 
     fn about(&self) -> &'static str {

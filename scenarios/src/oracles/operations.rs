@@ -13,8 +13,7 @@ use corral_core::journal::{Event, Record};
 use corral_world::{Oracle, Stage};
 use serde_json::Value;
 
-/// Name of the hazard: somebody took a listing that was too old to show a thing for a proof that the thing is gone.
-const ABSENCE_NOT_PROVED: &str = "absence-not-proved";
+use super::ABSENCE_NOT_PROVED;
 
 /// Every system backup becomes Ready.
 pub struct SystemBackupsEnd;

@@ -10,8 +10,7 @@ use corral_apiserver::Object;
 use corral_core::journal::{Event, Record};
 use corral_world::{Oracle, Stage};
 
-/// Name of the hazard.
-const DUPLICATE_CREATION: &str = "duplicate-creation";
+use super::DUPLICATE_CREATION;
 
 /// What there is to be one of.
 struct Role {

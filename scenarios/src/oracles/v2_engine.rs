@@ -10,11 +10,8 @@
 use corral_world::{Oracle, Stage};
 use serde_json::Value;
 
-use super::condition;
 use super::pods::is_ready;
-
-/// Name of the hazard.
-const WAIT_CYCLE: &str = "structural-wait-cycle";
+use super::{WAIT_CYCLE, condition};
 
 /// Every ready node has its v2 instance manager and its block disks.
 pub struct V2InstanceManagersAreUsable;

@@ -10,6 +10,7 @@ use corral_core::{Latency, MachineId, ProcessSpec};
 
 use crate::faults::Flow;
 use crate::net::{Net, Turn};
+use crate::routes::{Way, way_of};
 
 /// resolv.conf's defaults.
 const ATTEMPTS: u32 = 2;
@@ -107,8 +108,8 @@ impl Turn<'_> {
         let Some(server) = state.names.server else { return true };
         let (ours, its) = ((process.address, Some(process.machine)), (server, state.addresses.machine(server)));
         let passes = |(from, from_machine), (to, to_machine): (_, Option<MachineId>)| {
-            let is_up = to_machine.is_some_and(|machine| !state.stopped.contains_key(&machine));
-            is_up && !state.faults.cuts(&Flow { from, from_machine, to, to_machine, port: PORT })
+            let flow = Flow { from, from_machine, to, to_machine, port: PORT };
+            way_of(&flow, false, &state.stopped, &state.faults) == Way::Open
         };
         passes(ours, its) && passes(its, ours)
     }

@@ -1,9 +1,11 @@
 //! Routes: whether what an end sends would get through now, and over which link. Worked out when first needed and again after any change.
 
+use std::collections::BTreeMap;
+
 use corral_core::{Latency, MachineId, MachineState};
 
 use crate::connection::EndId;
-use crate::faults::Flow;
+use crate::faults::{Faults, Flow};
 use crate::links::LinkProfile;
 use crate::net::Turn;
 use crate::slab::Key;
@@ -17,6 +19,16 @@ pub(crate) enum Way {
     Silent,
     /// They are answered "host unreachable": nobody has that address.
     NoHost,
+}
+
+/// Whether packets of this flow get through.
+pub(crate) fn way_of(flow: &Flow, loopback: bool, stopped: &BTreeMap<MachineId, MachineState>, faults: &Faults) -> Way {
+    match flow.to_machine {
+        Some(machine) if stopped.contains_key(&machine) => Way::Silent,
+        _ if !loopback && faults.cuts(flow) => Way::Silent,
+        Some(_) => Way::Open,
+        None => Way::NoHost,
+    }
 }
 
 /// What is known about one way of a connection.
@@ -53,13 +65,8 @@ impl Turn<'_> {
         };
         let loopback = connection.loopback;
         let (link, profile) = state.links.resolve(&flow, loopback, state.faults.degradations(&flow));
-        let way = match flow.to_machine {
-            _ if connection.black_hole => Way::Silent,
-            Some(machine) if state.stopped.contains_key(&machine) => Way::Silent,
-            _ if !loopback && state.faults.cuts(&flow) => Way::Silent,
-            Some(_) => Way::Open,
-            None => Way::NoHost,
-        };
+        let way =
+            if connection.black_hole { Way::Silent } else { way_of(&flow, loopback, &state.stopped, &state.faults) };
         connection.half_mut(sender.side).route = Route { version: state.version, way, link, profile };
         Some(way)
     }

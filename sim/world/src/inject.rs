@@ -13,7 +13,7 @@ use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind}
 
 use crate::fault::Fault;
 use crate::plan::{ApiVerb, StoreVerb, Trigger};
-use crate::pods;
+use crate::pods::{self, Pod};
 use crate::stage::Stage;
 
 /// A plan's machines are compared with the scenario's before anything runs.
@@ -240,12 +240,13 @@ fn strike(stage: &Arc<Stage>, index: usize) {
         // It is off or frozen already: what one fault took, another can neither take nor give back.
         return;
     }
-    if !finds_a_pod(stage, fault) {
+    let pods = pods_struck(stage, fault);
+    if pods.as_ref().is_some_and(Vec::is_empty) {
         return;
     }
     stage.note_struck(index);
     note(stage, fault, true);
-    let Some(undo) = begin(stage, fault) else { return };
+    let Some(undo) = begin(stage, fault, &pods.unwrap_or_default()) else { return };
     let of = fault.clone();
     let id = stage.keep_undo(Box::new(move |stage: &Stage| {
         undo(stage);
@@ -264,14 +265,15 @@ fn strike(stage: &Arc<Stage>, index: usize) {
     });
 }
 
-/// Whether there is what a fault of pods is to strike. They are deleted at the API server, wherever they are; killed by the kernel of their machine.
-fn finds_a_pod(stage: &Stage, fault: &Fault) -> bool {
+/// What a fault of pods strikes; none for other faults. Pods are deleted at the API server, wherever they are; killed by the kernel of their machine.
+fn pods_struck(stage: &Stage, fault: &Fault) -> Option<Vec<Pod>> {
     match fault {
-        Fault::DeletePods { namespace, name, machine, .. } => !pods::of(stage, namespace, name, machine).is_empty(),
+        Fault::DeletePods { namespace, name, machine, .. } => Some(pods::of(stage, namespace, name, machine)),
         Fault::KillProcess { namespace, name, machine } => {
-            pods::of(stage, namespace, name, machine).iter().any(|pod| pod.runs(stage))
+            let pods = pods::of(stage, namespace, name, machine).into_iter();
+            Some(pods.filter(|pod| pod.runs(stage)).collect())
         }
-        _ => true,
+        _ => None,
     }
 }
 
@@ -294,7 +296,7 @@ pub(crate) fn heal(stage: &Stage) {
     }
 }
 
-fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
+fn begin(stage: &Arc<Stage>, fault: &Fault, pods: &[Pod]) -> Option<Undo> {
     if is_api_fault(fault) {
         let id = stage.api_faults().add(fault.clone());
         return Some(Box::new(move |stage| stage.api_faults().remove(id)));
@@ -321,13 +323,12 @@ fn begin(stage: &Arc<Stage>, fault: &Fault) -> Option<Undo> {
             Some(on_stores(stage, vec![StoreFault::new(Effect::EmptyList).on([OperationKind::List])]))
         }
         Fault::Partition { from, to, port, one_way, .. } => Some(partition(stage, from, to, *port, *one_way)),
-        Fault::DeletePods { namespace, name, forced, machine } => {
-            pods::delete(stage, &pods::of(stage, namespace, name, machine), *forced);
+        Fault::DeletePods { forced, .. } => {
+            pods::delete(stage, pods, *forced);
             None
         }
-        Fault::KillProcess { namespace, name, machine } => {
-            let pods = pods::of(stage, namespace, name, machine);
-            pods.iter().filter(|pod| pod.runs(stage)).for_each(|pod| pod.kill(stage));
+        Fault::KillProcess { .. } => {
+            pods.iter().for_each(|pod| pod.kill(stage));
             None
         }
         Fault::PowerOff { machine, .. } => {

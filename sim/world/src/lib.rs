@@ -32,4 +32,4 @@ pub use run::{RunOptions, run};
 pub use scenario::{Catalogue, Ground, Parameter, Play, Scenario};
 pub use seed_file::{Expectation, Found, SeedFile, SeedFileError};
 pub use stage::Stage;
-pub use verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};
+pub use verdict::{OWN_FAULT, PANIC, RESTLESS, STALE_READ, Verdict};

@@ -17,7 +17,7 @@ use crate::scenario::{Ground, Scenario};
 use crate::situations::Situations;
 use crate::stage::{Findings, Stage};
 use crate::stale_reads::StaleReads;
-use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, Verdict};
+use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, STALE_READ, Verdict};
 
 /// What a run keeps for its reader, and where it is to leave its course.
 #[derive(Clone, Debug, Default)]
@@ -166,7 +166,7 @@ fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>, bound:
             stage.violation_as(RESTLESS, &signature, &detail);
         }
         for (object, seen, newest) in stale.observe(&record.event) {
-            stage.hazard("acted-on-a-stale-read", &object, &format!("had read version {seen}, stored was {newest}"));
+            stage.hazard(STALE_READ, &object, &format!("had read version {seen}, stored was {newest}"));
         }
         if let Event::Panicked { message, location } = &record.event {
             stage.violation(panic_oracle(location), &format!("{message} ({location})"));

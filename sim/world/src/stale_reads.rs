@@ -15,7 +15,6 @@ pub(crate) struct StaleReads {
 #[derive(Clone, Copy)]
 struct Stored {
     version: u64,
-    is_gone: bool,
     /// The version before, if this write deleted the object: whoever took the last finalizer away is answered with that.
     gone_after: Option<u64>,
 }
@@ -29,17 +28,14 @@ impl StaleReads {
                 let name = if namespace.is_empty() { name.to_string() } else { format!("{namespace}/{name}") };
                 let object = (kind.to_string(), name);
                 let before = newest.get(&object).map(|stored| stored.version).filter(|_| verb == "delete");
-                newest.insert(
-                    object,
-                    Stored { version: *resource_version, is_gone: verb == "delete", gone_after: before },
-                );
+                newest.insert(object, Stored { version: *resource_version, gone_after: before });
                 Vec::new()
             }
             Event::ApiRequest { kind, name, code, resource_version, reads, .. } if (200..300).contains(code) => {
                 let stale = reads.iter().filter_map(|read| {
                     let object = (read.kind.to_string(), read.name.to_string());
-                    let Stored { version: stored, is_gone, gone_after } = *newest.get(&object)?;
-                    if is_gone && read.resource_version == 0 {
+                    let Stored { version: stored, gone_after } = *newest.get(&object)?;
+                    if gone_after.is_some() && read.resource_version == 0 {
                         // It saw nothing, and there is nothing.
                         return None;
                     }

@@ -57,5 +57,8 @@ pub const PANIC: &str = "no-process-panics";
 /// The oracle under which the simulator's own failures are reported.
 pub const OWN_FAULT: &str = "simulator-works";
 
+/// The hazard that somebody wrote on the ground of a read that was out of date.
+pub const STALE_READ: &str = "acted-on-a-stale-read";
+
 /// The oracle of clusters that do not come to rest when faults and clients have ended.
 pub const RESTLESS: &str = "a-settled-cluster-writes-nothing";

@@ -17,7 +17,6 @@ pub(super) struct Life {
     /// The reconciles that read it.
     pub readers: BTreeSet<String>,
     pub writes: Vec<Write>,
-    pub is_gone: bool,
     /// Whether it was written once the workload had begun.
     pub is_used: bool,
     /// What its fields said: names of others, among the rest.
@@ -32,6 +31,10 @@ pub(super) struct Write {
 }
 
 impl Life {
+    pub fn is_gone(&self) -> bool {
+        self.writes.last().is_some_and(|write| write.is_last)
+    }
+
     /// The first write until a time that was missed by whoever had seen this version; 0 stands for no such object.
     fn missed(&self, version: u64, until: Nanos) -> Option<&Write> {
         let written = &self.writes[..self.writes.partition_point(|write| write.at <= until)];
@@ -108,7 +111,6 @@ impl History {
                     life.values.extend(changes.iter().map(|change| change.value.clone()));
                     life.is_used |= record.at >= workload_at;
                     life.writes.push(Write { version: *resource_version, at: record.at, is_last: verb == "delete" });
-                    life.is_gone = verb == "delete";
                 }
                 Event::ApiRequest { kind, code, resource_version, within, reads, .. } => {
                     history.note_reads(within, reads);
@@ -150,7 +152,7 @@ impl History {
             let missed = life.missed(read.resource_version, at);
             let missed = missed.filter(|write| !(read.kind == kind && write.version == own_version))?;
             // Whoever takes the last finalizer away is answered with the version before: that the object is gone is its own doing.
-            if read.kind == kind && life.is_gone && read.resource_version == own_version {
+            if read.kind == kind && life.is_gone() && read.resource_version == own_version {
                 return None;
             }
             Some(Stale { object, age_ns: read.age_ns, written_at: missed.at })

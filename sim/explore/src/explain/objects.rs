@@ -84,7 +84,7 @@ fn family(history: &History, named: &BTreeMap<Object, Role>) -> Vec<Object> {
         object.0 != "Event" && life.is_used && !named.contains_key(*object) && belongs(object, life)
     });
     // What is still there first: it is what is waited for.
-    let (gone, there): (Vec<_>, Vec<_>) = others.partition(|(_, life)| life.is_gone);
+    let (gone, there): (Vec<_>, Vec<_>) = others.partition(|(_, life)| life.is_gone());
     found.extend(there.into_iter().chain(gone).map(|(object, _)| object.clone()));
     found
 }
