@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use corral_core::random::Stream;
-use corral_world::{Arm, Fault, Parameter, Plan, PlannedFault, Probe};
+use corral_world::{Arm, DiskAccess, Fault, Parameter, Plan, PlannedFault, Probe};
 
 use crate::clients::pod::MACHINE;
 use crate::oracles::{
@@ -115,7 +115,7 @@ fn fault(random: &mut Stream, workers: &[String], has_store: bool) -> PlannedFau
     let component = |random: &mut Stream| {
         (*random.pick(&["instance-manager-", "longhorn-manager-"]).expect("not empty")).to_owned()
     };
-    let kinds = if has_store { 10 } else { 8 };
+    let kinds = if has_store { 13 } else { 11 };
     let fault = match (random.below(kinds), other) {
         (0, _) => {
             let (name, forced) = (component(random), random.chance(1, 2));
@@ -144,11 +144,42 @@ fn fault(random: &mut Stream, workers: &[String], has_store: bool) -> PlannedFau
             extra: random.duration(Duration::from_millis(5), Duration::from_millis(200)),
             client: "longhorn-manager".to_owned(),
         },
-        (8 | 9, _) => store_fault(random, lasts),
+        (8 | 9, _) => disk_fault(random, lasts, any),
+        (10, Some(from)) => link_fault(random, lasts, from),
+        (11 | 12, _) => store_fault(random, lasts),
         // What takes a machine as a whole, and there is but one: its processes instead.
         _ => Fault::KillProcess { namespace: namespace(), name: component(random), machine: any },
     };
     PlannedFault { on: None, after: random.duration(Duration::from_secs(20), LAST_FAULT), fault }
+}
+
+/// What a disk does that fails for a while, or whose file system gives up. It is the one under Longhorn's own folder: replicas, binaries, the disk's mark.
+fn disk_fault(random: &mut Stream, lasts: Duration, machine: String) -> Fault {
+    let path = "longhorn/**".to_owned();
+    match random.below(5) {
+        0 => {
+            let extra = random.duration(Duration::from_millis(10), Duration::from_secs(2));
+            Fault::SlowDisk { lasts, machine, path, extra }
+        }
+        1 => Fault::DiskStalls { lasts, machine, path },
+        2 => Fault::DiskReadOnly { lasts, machine, path },
+        3 => Fault::DiskFull { lasts, machine, path },
+        _ => {
+            let only = *random.pick(&[None, Some(DiskAccess::Reads), Some(DiskAccess::Writes)]).expect("not empty");
+            Fault::DiskErrors { lasts, machine, path, only }
+        }
+    }
+}
+
+/// What a switch does that is overloaded, or a cable that is loose.
+fn link_fault(random: &mut Stream, lasts: Duration, from: String) -> Fault {
+    let to = String::new();
+    if random.chance(1, 2) {
+        let extra = random.duration(Duration::from_millis(1), Duration::from_millis(500));
+        Fault::SlowLink { lasts, from, to, extra }
+    } else {
+        Fault::LossyLink { lasts, from, to, one_in: random.between(3, 100) }
+    }
 }
 
 /// What a store does that is away for a moment, or busy. One that never answers is no draw: Longhorn sets no limit to its requests' time, and what

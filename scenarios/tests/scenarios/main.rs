@@ -5,6 +5,7 @@
 
 mod canaries;
 mod chains;
+mod faults;
 mod traces;
 
 use std::ops::Range;

@@ -121,6 +121,94 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         one_way: bool,
     },
+    /// What crosses between two machines takes so much longer.
+    SlowLink {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// One side.
+        from: String,
+        /// The other side; empty for all others.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        to: String,
+        /// Added to the latency, each way.
+        #[serde(with = "duration")]
+        extra: Duration,
+    },
+    /// One segment in so many between two machines is lost, and sent again as TCP does.
+    LossyLink {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// One side.
+        from: String,
+        /// The other side; empty for all others.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        to: String,
+        /// One in so many.
+        one_in: u64,
+    },
+    /// Each operation on a machine's files takes so much longer.
+    SlowDisk {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// The machine.
+        machine: String,
+        /// Only files that match; see [`corral_disk::FaultRule::path`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        path: String,
+        /// Added to each operation.
+        #[serde(with = "duration")]
+        extra: Duration,
+    },
+    /// What touches the medium under a machine's files is answered with EIO.
+    DiskErrors {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// The machine.
+        machine: String,
+        /// Only files that match; see [`corral_disk::FaultRule::path`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        path: String,
+        /// Only reads, or only writes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<DiskAccess>,
+    },
+    /// No operation on a machine's files begins or ends.
+    DiskStalls {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// The machine.
+        machine: String,
+        /// Only files that match; see [`corral_disk::FaultRule::path`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        path: String,
+    },
+    /// Changes of a machine's files are answered with EROFS.
+    DiskReadOnly {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// The machine.
+        machine: String,
+        /// Only files that match; see [`corral_disk::FaultRule::path`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        path: String,
+    },
+    /// What needs room on a machine's disks is answered with ENOSPC.
+    DiskFull {
+        /// How long the fault lasts.
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+        /// The machine.
+        machine: String,
+        /// Only files that match; see [`corral_disk::FaultRule::path`].
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        path: String,
+    },
     /// A client deletes pods.
     DeletePods {
         /// Namespace.
@@ -169,6 +257,16 @@ pub enum Fault {
     },
 }
 
+/// What of a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskAccess {
+    /// What is not in the page cache cannot be read.
+    Reads,
+    /// Nothing gets to the device.
+    Writes,
+}
+
 fn always() -> u64 {
     1
 }
@@ -185,6 +283,13 @@ pub const MENU: &[(&str, &str)] = &[
     ("api-loses-answers", "the API server commits one write in so many and its answer is lost (for, one-in, client)"),
     ("watch-lag", "watch events arrive later (for, extra, client, resource)"),
     ("partition", "nothing crosses between machines (for, from, to, port, one-way)"),
+    ("slow-link", "what crosses between machines takes longer (for, from, to, extra)"),
+    ("lossy-link", "segments between machines are lost and sent again (for, from, to, one-in)"),
+    ("slow-disk", "operations on a machine's files take longer (for, machine, path, extra)"),
+    ("disk-errors", "what touches the medium under a machine's files fails with EIO (for, machine, path, only)"),
+    ("disk-stalls", "operations on a machine's files neither begin nor end (for, machine, path)"),
+    ("disk-read-only", "changes of a machine's files fail with EROFS (for, machine, path)"),
+    ("disk-full", "what needs room on a machine's disks fails with ENOSPC (for, machine, path)"),
     ("delete-pods", "a client deletes pods (namespace, name, forced, machine)"),
     ("kill-process", "a container's processes are killed (namespace, name, machine)"),
     ("power-off", "a machine loses power and comes back (for, machine)"),
@@ -192,8 +297,12 @@ pub const MENU: &[(&str, &str)] = &[
     ("step-clock", "a machine's wall clock is stepped (machine, milliseconds)"),
 ];
 
-/// Faults that happen and are over; all others last.
-pub(crate) const AT_ONCE: [&str; 3] = ["delete-pods", "kill-process", "step-clock"];
+const AT_ONCE: [&str; 3] = ["delete-pods", "kill-process", "step-clock"];
+
+/// Whether a fault of this name happens and is over; all others last.
+pub fn is_over_at_once(name: &str) -> bool {
+    AT_ONCE.contains(&name)
+}
 
 impl Fault {
     /// Its name in the menu.
@@ -209,6 +318,13 @@ impl Fault {
             Fault::ApiLosesAnswers { .. } => "api-loses-answers",
             Fault::WatchLag { .. } => "watch-lag",
             Fault::Partition { .. } => "partition",
+            Fault::SlowLink { .. } => "slow-link",
+            Fault::LossyLink { .. } => "lossy-link",
+            Fault::SlowDisk { .. } => "slow-disk",
+            Fault::DiskErrors { .. } => "disk-errors",
+            Fault::DiskStalls { .. } => "disk-stalls",
+            Fault::DiskReadOnly { .. } => "disk-read-only",
+            Fault::DiskFull { .. } => "disk-full",
             Fault::DeletePods { .. } => "delete-pods",
             Fault::KillProcess { .. } => "kill-process",
             Fault::PowerOff { .. } => "power-off",
@@ -230,6 +346,13 @@ impl Fault {
             | Fault::ApiLosesAnswers { lasts, .. }
             | Fault::WatchLag { lasts, .. }
             | Fault::Partition { lasts, .. }
+            | Fault::SlowLink { lasts, .. }
+            | Fault::LossyLink { lasts, .. }
+            | Fault::SlowDisk { lasts, .. }
+            | Fault::DiskErrors { lasts, .. }
+            | Fault::DiskStalls { lasts, .. }
+            | Fault::DiskReadOnly { lasts, .. }
+            | Fault::DiskFull { lasts, .. }
             | Fault::PowerOff { lasts, .. }
             | Fault::Freeze { lasts, .. } => Some(*lasts),
             Fault::DeletePods { .. } | Fault::KillProcess { .. } | Fault::StepClock { .. } => None,
@@ -272,10 +395,21 @@ impl Fault {
                 check_one_in(self, *one_in)
             }
             Fault::ApiLosesAnswers { one_in, .. } => check_one_in(self, *one_in),
-            Fault::Partition { from, to, .. } => known_machine(from).and_then(|()| machine_or_any(to)),
-            Fault::PowerOff { machine, .. } | Fault::Freeze { machine, .. } | Fault::StepClock { machine, .. } => {
-                known_machine(machine)
+            Fault::Partition { from, to, .. } | Fault::SlowLink { from, to, .. } => {
+                known_machine(from).and_then(|()| machine_or_any(to))
             }
+            Fault::LossyLink { from, to, one_in, .. } => {
+                check_one_in(self, *one_in)?;
+                known_machine(from).and_then(|()| machine_or_any(to))
+            }
+            Fault::SlowDisk { machine, .. }
+            | Fault::DiskErrors { machine, .. }
+            | Fault::DiskStalls { machine, .. }
+            | Fault::DiskReadOnly { machine, .. }
+            | Fault::DiskFull { machine, .. }
+            | Fault::PowerOff { machine, .. }
+            | Fault::Freeze { machine, .. }
+            | Fault::StepClock { machine, .. } => known_machine(machine),
             Fault::DeletePods { machine, .. } | Fault::KillProcess { machine, .. } => machine_or_any(machine),
             _ => Ok(()),
         }
@@ -315,6 +449,10 @@ mod tests {
             let refused = toml::from_str::<Fault>(&table).unwrap_err().to_string();
             assert!(refused.contains("missing field"), "{name}: {refused}");
         }
+        // The refusal of an unknown one names all that there are.
+        let refused = toml::from_str::<Fault>("unknown = {}").unwrap_err().to_string();
+        let known: Vec<&str> = refused.split('`').skip(1).step_by(2).filter(|name| *name != "unknown").collect();
+        assert_eq!(known, MENU.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{refused}");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::time::Duration;
 use corral_apiserver::{AnswerFate, ClientIdentity, Delivery, Refusal, RequestFate, RequestPolicy, RequestView};
 use corral_core::journal::{Event, Record};
 use corral_core::random::Stream;
-use corral_core::{MachineId, World};
-use corral_net::{Net, PartitionSpec, Selector};
+use corral_core::{Latency, World};
+use corral_disk::{FaultKind, FaultRule};
+use corral_net::{DegradationSpec, Net, PartitionSpec, Selector};
 use corral_object_store::{Effect, ErrorCode, Fault as StoreFault, OperationKind};
 
-use crate::fault::Fault;
+use crate::fault::{DiskAccess, Fault};
 use crate::plan::{ApiVerb, StoreVerb, Trigger};
 use crate::pods::{self, Pod};
 use crate::stage::Stage;
@@ -28,14 +29,6 @@ struct ApiState {
     active: Vec<(u64, Fault)>,
     last: u64,
     random: Stream,
-}
-
-/// A fault that the API server carries out by itself.
-fn is_api_fault(fault: &Fault) -> bool {
-    matches!(
-        fault,
-        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. }
-    )
 }
 
 impl ApiFaults {
@@ -205,7 +198,14 @@ fn schedule(stage: &Arc<Stage>, index: usize) {
 
 fn target(fault: &Fault) -> String {
     match fault {
-        Fault::Partition { from, to, .. } => format!("{from} and {}", if to.is_empty() { "all others" } else { to }),
+        Fault::Partition { from, to, .. } | Fault::SlowLink { from, to, .. } | Fault::LossyLink { from, to, .. } => {
+            format!("{from} and {}", if to.is_empty() { "all others" } else { to })
+        }
+        Fault::SlowDisk { machine, path, .. }
+        | Fault::DiskErrors { machine, path, .. }
+        | Fault::DiskStalls { machine, path, .. }
+        | Fault::DiskReadOnly { machine, path, .. }
+        | Fault::DiskFull { machine, path, .. } => format!("{machine} {path}").trim_end().to_owned(),
         Fault::DeletePods { namespace, name, machine, .. } | Fault::KillProcess { namespace, name, machine } => {
             format!("{namespace}/{name}* {machine}").trim_end().to_owned()
         }
@@ -246,7 +246,8 @@ fn strike(stage: &Arc<Stage>, index: usize) {
     }
     stage.note_struck(index);
     note(stage, fault, true);
-    let Some(undo) = begin(stage, fault, &pods.unwrap_or_default()) else { return };
+    let undo = begin(stage, fault, &pods.unwrap_or_default());
+    let (Some(undo), Some(lasts)) = (undo, fault.lasts()) else { return note(stage, fault, false) };
     let of = fault.clone();
     let id = stage.keep_undo(Box::new(move |stage: &Stage| {
         undo(stage);
@@ -255,7 +256,6 @@ fn strike(stage: &Arc<Stage>, index: usize) {
         }
         note(stage, &of, false);
     }));
-    let lasts = fault.lasts().unwrap_or(Duration::ZERO);
     let weak = Arc::downgrade(stage);
     stage.world().queue().run_at(stage.world().now() + lasts, move || {
         let Some(stage) = weak.upgrade() else { return };
@@ -296,12 +296,14 @@ pub(crate) fn heal(stage: &Stage) {
     }
 }
 
+/// Does what a fault does; returns what undoes it, if it lasts.
 fn begin(stage: &Arc<Stage>, fault: &Fault, pods: &[Pod]) -> Option<Undo> {
-    if is_api_fault(fault) {
-        let id = stage.api_faults().add(fault.clone());
-        return Some(Box::new(move |stage| stage.api_faults().remove(id)));
-    }
     match fault {
+        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. } => {
+            // The API server carries them out by itself.
+            let id = stage.api_faults().add(fault.clone());
+            Some(Box::new(move |stage| stage.api_faults().remove(id)))
+        }
         Fault::SlowStore { per_operation, .. } => {
             let slow = Effect::Slow { per_operation: *per_operation, bytes_per_second: None };
             Some(on_stores(stage, vec![StoreFault::new(slow)]))
@@ -323,6 +325,22 @@ fn begin(stage: &Arc<Stage>, fault: &Fault, pods: &[Pod]) -> Option<Undo> {
             Some(on_stores(stage, vec![StoreFault::new(Effect::EmptyList).on([OperationKind::List])]))
         }
         Fault::Partition { from, to, port, one_way, .. } => Some(partition(stage, from, to, *port, *one_way)),
+        Fault::SlowLink { from, to, extra, .. } => Some(degrade(stage, from, to, Latency::fixed(*extra), (0, 1))),
+        Fault::LossyLink { from, to, one_in, .. } => Some(degrade(stage, from, to, Latency::ZERO, (1, *one_in))),
+        Fault::SlowDisk { machine, path, extra, .. } => {
+            Some(on_disks(stage, machine, path, &[FaultKind::Slow { extra: Latency::fixed(*extra) }]))
+        }
+        Fault::DiskErrors { machine, path, only, .. } => {
+            let kinds: &[FaultKind] = match only {
+                Some(DiskAccess::Reads) => &[FaultKind::ReadError],
+                Some(DiskAccess::Writes) => &[FaultKind::WriteError],
+                None => &[FaultKind::ReadError, FaultKind::WriteError],
+            };
+            Some(on_disks(stage, machine, path, kinds))
+        }
+        Fault::DiskStalls { machine, path, .. } => Some(on_disks(stage, machine, path, &[FaultKind::Stall])),
+        Fault::DiskReadOnly { machine, path, .. } => Some(on_disks(stage, machine, path, &[FaultKind::ReadOnly])),
+        Fault::DiskFull { machine, path, .. } => Some(on_disks(stage, machine, path, &[FaultKind::NoSpace])),
         Fault::DeletePods { forced, .. } => {
             pods::delete(stage, pods, *forced);
             None
@@ -346,9 +364,6 @@ fn begin(stage: &Arc<Stage>, fault: &Fault, pods: &[Pod]) -> Option<Undo> {
             if let Some(machine) = stage.world().machine_named(machine) {
                 machine.set_clock(now, milliseconds.saturating_mul(1_000_000), machine.clock().drift_ppm);
             }
-            None
-        }
-        Fault::SlowApi { .. } | Fault::ApiErrors { .. } | Fault::ApiLosesAnswers { .. } | Fault::WatchLag { .. } => {
             None
         }
     }
@@ -375,9 +390,35 @@ fn store_error(code: u16) -> ErrorCode {
     }
 }
 
+/// Sets faults on every disk of a machine.
+fn on_disks(stage: &Stage, machine: &str, path: &str, kinds: &[FaultKind]) -> Undo {
+    let path = if path.is_empty() { "**" } else { path };
+    let mut set = Vec::new();
+    for (_, disk) in stage.cluster().disks(machine).expect(CHECKED) {
+        for kind in kinds {
+            let id = disk.set_fault(FaultRule::new(path, *kind));
+            set.push((disk.clone(), id));
+        }
+    }
+    Box::new(move |_| set.iter().for_each(|(disk, id)| disk.clear_fault(*id)))
+}
+
+fn degrade(stage: &Stage, from: &str, to: &str, extra_latency: Latency, loss: (u64, u64)) -> Undo {
+    let scope = PartitionSpec::between(machine(stage, from), machine(stage, to));
+    let spec = DegradationSpec { scope, extra_latency, loss, bandwidth_bytes_per_second: None };
+    let id = Net::of(stage.world()).degrade(spec);
+    Box::new(move |stage| {
+        Net::of(stage.world()).restore(id);
+    })
+}
+
+/// A machine by its name; everybody if there is no name.
+fn machine(stage: &Stage, name: &str) -> Selector {
+    stage.world().machine_named(name).map_or(Selector::Any, |machine| Selector::Machine(machine.id))
+}
+
 fn partition(stage: &Stage, from: &str, to: &str, port: Option<u16>, one_way: bool) -> Undo {
-    let machine = |name: &str| stage.world().machine_named(name).map_or(Selector::Any, |machine| by_id(machine.id));
-    let (from, to) = (machine(from), if to.is_empty() { Selector::Any } else { machine(to) });
+    let (from, to) = (machine(stage, from), machine(stage, to));
     let mut spec = if one_way { PartitionSpec::one_way(from, to) } else { PartitionSpec::between(from, to) };
     if let Some(port) = port {
         spec = spec.port(port);
@@ -386,8 +427,4 @@ fn partition(stage: &Stage, from: &str, to: &str, port: Option<u16>, one_way: bo
     Box::new(move |stage| {
         Net::of(stage.world()).heal(id);
     })
-}
-
-fn by_id(id: MachineId) -> Selector {
-    Selector::Machine(id)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use corral_core::Nanos;
 use corral_core::journal::{End, Event, Record, content_hash};
 
-use crate::fault::AT_ONCE;
+use crate::fault::is_over_at_once;
 
 /// A fault that happens at once is felt for so long.
 const FELT: Duration = Duration::from_secs(30);
@@ -42,6 +42,10 @@ impl Situations {
     }
 
     pub(crate) fn observe(&self, record: &Record<'_>) {
+        if matches!(&record.event, Event::Fault { kind, begins: false, .. } if is_over_at_once(kind)) {
+            // It goes on being felt.
+            return;
+        }
         let state = &mut *self.state();
         let Some(operation) = operation(&record.event, state.last_write) else { return };
         let before = state.last.insert(operation.to, operation.what).unwrap_or_default();
@@ -78,7 +82,7 @@ impl State {
 }
 
 fn felt_until(kind: &str, at: Nanos) -> Option<Nanos> {
-    AT_ONCE.contains(&kind).then(|| at + FELT)
+    is_over_at_once(kind).then(|| at + FELT)
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{Change, End, Event, LogEntry, Record};
-use corral_world::Violation;
 use corral_world::text::brief;
+use corral_world::{Violation, is_over_at_once};
 
 use super::Run;
 use super::history::{Object, Stale, full_name};
@@ -173,6 +173,7 @@ impl Run<'_> {
                     what.split(' ').map(|word| if word.parse::<u64>().is_ok() { "#" } else { word }).collect();
                 line(weight, format!("{} {outcome}", numberless.join(" ")), format!("client: {what}: {outcome}"))
             }
+            Event::Fault { kind, begins: false, .. } if is_over_at_once(kind) => None,
             Event::Fault { kind, target, begins } => {
                 let word = if *begins { "strikes" } else { "ends" };
                 own(0, format!("fault: {kind} of {target} {word}"))
@@ -187,7 +188,7 @@ impl Run<'_> {
                     self.objects.keys().any(|(kind, object)| kind == "Pod" && name.starts_with(object.as_str()));
                 // A container's own process, and no program that it ran.
                 let is_container = is_part && name.matches('/').count() == 2 && !name.contains(':');
-                let how = ended(end);
+                let how = end.to_string();
                 if !is_container {
                     return None;
                 }
@@ -212,16 +213,6 @@ pub(super) fn missed(stale: &Stale) -> String {
     let age = brief(Duration::from_nanos(stale.age_ns));
     let (kind, name) = &stale.object;
     format!("; it had read {kind} {} {age} before, and missed what was written at {}", own_name(name), stale.written_at)
-}
-
-/// How a process ended, in words.
-pub(super) fn ended(end: &End) -> String {
-    match end {
-        End::Exited(code) => format!("exited with {code}"),
-        End::Killed => "was killed".to_owned(),
-        End::Panicked => "panicked".to_owned(),
-        End::MachineLost => "was lost with its machine".to_owned(),
-    }
 }
 
 /// A container's process by its pod.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{End, Event, JournalFile, Read, Record};
+use corral_world::is_over_at_once;
 use corral_world::text::brief;
 
 use super::history::{History, full_name};
@@ -19,6 +20,7 @@ pub(super) fn is_telling(event: &Event<'_>) -> bool {
         Event::ApiWrite { kind, .. } | Event::ApiRequest { kind, .. } => kind != "Lease",
         Event::Connected { outcome, .. } => outcome != "ok",
         Event::Probe { .. } | Event::ScheduleDraw { .. } => false,
+        Event::Fault { kind, begins, .. } => *begins || !is_over_at_once(kind),
         _ => true,
     }
 }
@@ -56,7 +58,7 @@ pub(super) fn tell(record: &Record<'_>, journal: &JournalFile, history: &History
         Event::ProcessEnded { process, end } => {
             let name = history.processes.get(process).map_or("", String::as_str);
             let words = if *end == End::Exited(0) { String::new() } else { last_words(journal, name, record.at) };
-            format!("process {} {}{words}", lines::short(name), lines::ended(end))
+            format!("process {} {}{words}", lines::short(name), end)
         }
         Event::Executed { command, code, .. } => format!("ran {command}: {code}"),
         Event::Connected { to, outcome } => format!("connects to {to}: {outcome}"),
