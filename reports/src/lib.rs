@@ -8,10 +8,12 @@ mod markdown;
 mod night;
 mod page;
 mod perfetto;
+mod requests;
+mod teardown;
 
 pub use index::index;
 pub use junit::junit;
 pub use markdown::markdown;
-pub use night::{Files, Finding, Night};
+pub use night::{Also, Files, Finding, Night};
 pub use page::Page;
 pub use perfetto::perfetto;

@@ -15,7 +15,7 @@ pub struct Night {
     pub commit: String,
     /// Version of the Rust toolchain.
     pub toolchain: String,
-    /// The machine it ran on: processor, cores, memory, as people say them.
+    /// The machine that made the runs, or with `corral report` the one that renders: processor and number of cores.
     pub machine: String,
     /// What was tested: release, cures, defects, parameters, as people say them.
     pub arm: String,
@@ -94,8 +94,21 @@ pub struct Finding {
     pub chain: Vec<String>,
     /// Lines of shell that show it again.
     pub reproduce: Vec<String>,
+    /// What was looked into together with it: the other violations that came new with that run.
+    #[serde(default)]
+    pub also: Vec<Also>,
     /// Files that tell more.
     pub files: Files,
+}
+
+/// Another violation of the run that a finding tells of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// The oracle that found it.
+    pub oracle: String,
+    /// What groups equal failures.
+    pub signature: String,
 }
 
 /// Files of a finding: names relative to where `summary.json` lies.

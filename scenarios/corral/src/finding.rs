@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::collections::btree_set::Union;
 
 use corral_explore::{Attribution, Finding, Group, Part, Signature};
-use corral_reports::Files;
+use corral_reports::{Also, Files};
 use corral_world::{Arm, Expectation, Found, Recipe, SeedFile, Violation};
 
 use crate::night::Told;
@@ -19,20 +19,10 @@ pub fn seed_file_as_met(
     seed_file(recipe, &new.first().cloned().unwrap_or_default(), new.union(along), None, told)
 }
 
-/// A failure as it is known after its investigation: with an arm that passes, if one defect is its cause.
+/// A failure as it is known after its investigation: with an arm that was seen to pass, if one defect is its cause.
 pub fn seed_file_as_known(finding: &Finding, told: &Told) -> SeedFile {
-    let cause = finding.attributions.iter().find(|attribution| attribution.is_cause());
-    let passes = cause.map(|cause| {
-        let mut arm = finding.recipe.arm.clone();
-        // What was added is not added; what the release has is cured.
-        if arm.defect.contains(&cause.id) {
-            arm.defect.retain(|id| *id != cause.id)
-        } else {
-            arm.cured.push(cause.id.clone())
-        }
-        arm
-    });
-    seed_file(&finding.recipe, &group(finding), finding.signatures.union(&finding.along), passes, told)
+    let all = finding.signatures.union(&finding.along);
+    seed_file(&finding.recipe, &group(finding), all, finding.cured.clone(), told)
 }
 
 /// The signature under which a failure is filed.
@@ -58,6 +48,7 @@ pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>)
         divergence: finding.divergence.lines.clone(),
         chain: finding.chain.clone(),
         reproduce,
+        also: finding.signatures.iter().filter(|other| **other != group).map(also).collect(),
         files: Files {
             seed: format!("{name}.toml"),
             journal: if is_seen { format!("{name}.jsonl") } else { String::new() },
@@ -92,8 +83,13 @@ pub fn bare((oracle, signature): &Signature, recipe: &Recipe) -> corral_reports:
         divergence: Vec::new(),
         chain: Vec::new(),
         reproduce: Vec::new(),
+        also: Vec::new(),
         files: Files::default(),
     }
+}
+
+fn also((oracle, signature): &Signature) -> Also {
+    Also { oracle: oracle.clone(), signature: signature.clone() }
 }
 
 /// What each recorded defect has to do with a failure: what says something first, and those that have no part in it on one line.

@@ -111,6 +111,7 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         digests: digests.transpose()?,
         folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
         interrupted: interrupted.clone(),
+        is_nondeterministic: false,
         effort: Effort {
             shrinking: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
             attributes: !options.no_attribution,
@@ -132,11 +133,16 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     ended.map_err(Refused::new)?;
     finished?;
     junit?;
-    Ok(match (tally.stuck, tally.groups.is_empty()) {
+    Ok(if night.is_nondeterministic { Status::NotDeterministic } else { status_of(&tally) })
+}
+
+/// How a search ends that came to this.
+pub fn status_of(tally: &Tally) -> Status {
+    match (tally.stuck, tally.groups.is_empty()) {
         (true, _) => Status::Stuck,
         (false, false) => Status::Violation,
         (false, true) => Status::AsExpected,
-    })
+    }
 }
 
 /// Becomes true with the first Ctrl-C; the second ends the process as it always does.
@@ -159,6 +165,7 @@ struct Night {
     folder: Option<NightFolder>,
     digests: Option<(PathBuf, std::fs::File)>,
     interrupted: Arc<AtomicBool>,
+    is_nondeterministic: bool,
     effort: Effort,
 }
 
@@ -177,6 +184,7 @@ impl Watcher for Night {
         let files = folder.begin(ran, new, tally, self.shown.elapsed())?;
         let effort = Effort { time: self.effort.time.saturating_sub(self.shown.elapsed()), ..self.effort };
         let finding = investigate(pool, catalogue(), ran, new, &folder.origin(), &files, effort)?;
+        self.is_nondeterministic |= !finding.is_deterministic;
         folder.found(ran, &finding, tally, self.shown.elapsed())
     }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use corral_explore::{Ran, Tally};
 use corral_reports::Night;
+use corral_scenarios::catalogue;
 
 use crate::arguments::MergeOptions;
-use crate::failure::{Done, Refused, Status};
-use crate::fuzz::report;
+use crate::failure::{Done, Refused};
+use crate::fuzz::{report, status_of};
 use crate::lines;
 use crate::night::{NightFolder, RUNS, SUMMARY, Told};
 use crate::say::say;
@@ -36,7 +37,12 @@ pub fn merge(options: &MergeOptions) -> Done {
         took += Duration::from_secs_f64(night.real_seconds.max(0.0));
         let mut seeds = std::mem::take(&mut told.seeds);
         seeds.extend(night.seeds);
-        let Night { arm, scenarios, machine, commit, toolchain, .. } = night;
+        let Night { arm, scenarios, .. } = night;
+        let [machine, commit, toolchain] = [
+            all_of(told.machine, night.machine),
+            all_of(told.commit, night.commit),
+            all_of(told.toolchain, night.toolchain),
+        ];
         told = Told { arm, scenarios, seeds, machine, commit, toolchain };
         findings.extend(night.findings.into_iter().map(|finding| (folder.clone(), finding)));
         all.extend(lines::read::<Ran>(&folder.join(RUNS), "run")?);
@@ -47,7 +53,7 @@ pub fn merge(options: &MergeOptions) -> Done {
     let mut merged = NightFolder::new(&options.out, told.clone())?;
     let mut tally = Tally::default();
     for ran in &all {
-        tally.add(ran);
+        tally.add(ran, catalogue());
         merged.ran(ran).map_err(Refused::new)?;
     }
     for (folder, finding) in findings {
@@ -57,5 +63,14 @@ pub fn merge(options: &MergeOptions) -> Done {
     let arm = all.first().map(|ran| ran.recipe.arm.clone()).unwrap_or_default();
     say(report(&tally, took, &arm, Some(&merged)).trim_end());
     say(format_args!("the pages: {}", merged.index().display()));
-    Ok(if tally.groups.is_empty() { Status::AsExpected } else { Status::Violation })
+    Ok(status_of(&tally))
+}
+
+/// What the nights before were made on, and this one.
+fn all_of(before: String, this: String) -> String {
+    match before.as_str() {
+        "" => this,
+        _ if before.split("; ").any(|known| known == this) => before,
+        _ => format!("{before}; {this}"),
+    }
 }

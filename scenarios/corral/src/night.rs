@@ -2,17 +2,18 @@
 //!
 //! `runs.jsonl` is written as the runs come, a finding's files as soon as it is known, `summary.json`, `index.html` and `junit.xml` before and after
 //! each finding is looked into and at the end. Each file is written beside its name and then moved there: whatever ends the process, what was found
-//! before is whole.
+//! before is whole. `summary.md`, to open an issue with, goes with them.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corral_core::journal::JournalFile;
+use corral_core::journal::{JournalFile, content_hash};
 use corral_explore::{Decided, Finding, Group, Origin, Ran, Signature, Tally, parting, violations, with_plan};
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
+use corral_world::text::quoted;
 use corral_world::{Arm, Recipe, Violation};
 use serde::Deserialize;
 
@@ -32,14 +33,20 @@ const ISSUE: &str = "summary.md";
 /// For build servers.
 const JUNIT: &str = "junit.xml";
 
-/// What a night is of.
+/// What a night is of; see [`Night`].
 #[derive(Clone, Debug, Default)]
 pub struct Told {
+    /// What was tested.
     pub arm: String,
+    /// The scenarios, by name.
     pub scenarios: Vec<String>,
+    /// The seeds, as they were asked for.
     pub seeds: Vec<String>,
+    /// What it ran on.
     pub machine: String,
+    /// Commit of Corral.
     pub commit: String,
+    /// Version of the Rust toolchain.
     pub toolchain: String,
 }
 
@@ -53,6 +60,12 @@ impl Told {
     pub fn origin(&self) -> Origin {
         Origin { commit: self.commit.clone(), toolchain: self.toolchain.clone() }
     }
+}
+
+/// What the files of a finding were called, without their endings, and are called now.
+struct Renamed {
+    old: String,
+    new: String,
 }
 
 /// The folder while it is being filled.
@@ -135,21 +148,39 @@ impl NightFolder {
     /// # Errors
     /// They cannot be copied.
     pub fn take(&mut self, folder: &Path, mut finding: corral_reports::Finding) -> Result<(), Refused> {
-        let Files { seed, journal, report, twin } = &finding.files;
-        if seed.is_empty() || self.findings.iter().any(|other| other.files.seed == *seed) {
-            // Nothing is known of it but that it was met, or another night had the same run.
+        if finding.files.seed.is_empty() {
+            // Nothing is known of it but that it was met.
             return Ok(());
         }
-        let names = [Some(seed), Some(journal), Some(report), twin.as_ref()].into_iter().flatten();
-        for name in names.filter(|name| folder.join(name).is_file()) {
-            copy(&folder.join(name), &self.path.join(name))?;
+        let name = self.name_for(folder, &finding.files.seed);
+        let Files { seed, journal, report, twin } = &mut finding.files;
+        for file in [Some(seed), Some(journal), Some(report), twin.as_mut()].into_iter().flatten() {
+            let ending = file.strip_prefix(name.old.as_str()).unwrap_or_default();
+            let (from, renamed) = (folder.join(&file), format!("{}{ending}", name.new));
+            if from.is_file() {
+                copy(&from, &self.path.join(&renamed))?;
+                *file = renamed;
+            }
         }
         // The first line names the seed file.
         if let Some(first) = finding.reproduce.first_mut() {
-            *first = replay_line(&self.path.join(seed));
+            *first = replay_line(&self.path.join(&finding.files.seed));
         }
         self.findings.push(finding);
         Ok(())
+    }
+
+    /// What the files of a finding are called here: as in their own folder, unless the same run was looked into for something else there.
+    fn name_for(&self, folder: &Path, seed: &str) -> Renamed {
+        let old = seed.trim_end_matches(".toml").to_owned();
+        let content = std::fs::read(folder.join(seed)).ok();
+        let is_free = |name: &String| {
+            let there = std::fs::read(self.path.join(format!("{name}.toml"))).ok();
+            there.is_none() || there == content
+        };
+        let others = (2..).map(|number| format!("{old}-{number}"));
+        let new = std::iter::once(old.clone()).chain(others).find(is_free).unwrap_or_default();
+        Renamed { old, new }
     }
 
     /// Lines of shell that do a run again.
@@ -172,11 +203,15 @@ impl NightFolder {
 
     /// A failure that was met and not looked into.
     fn met(&self, group: &Group, signature: &Signature) -> Option<corral_reports::Finding> {
-        let recipe = group.first.first()?;
+        let recipe = group.unexplained.as_ref().or(group.first.first())?;
         let seed = format!("{}.toml", name_of(recipe));
         let is_kept = self.path.join(&seed).is_file();
+        let story = match group.unexplained {
+            Some(_) => "It was met and not looked into: whatever ended the search came before that.",
+            None => "It came only beside other violations, which were looked into; it may be a symptom of those.",
+        };
         Some(corral_reports::Finding {
-            story: "It was met and not looked into: whatever ended the search came before that.".to_owned(),
+            story: story.to_owned(),
             reproduce: reproduce(&self.path, recipe),
             files: Files { seed: if is_kept { seed } else { String::new() }, ..Files::default() },
             ..finding::bare(signature, recipe)
@@ -204,13 +239,20 @@ pub fn write_summary(folder: &Path, night: &Night) -> io::Result<()> {
     write(&folder.join(JUNIT), corral_reports::junit(night).as_bytes())
 }
 
-/// What a failure's files are called.
+/// What a failure's files are called. A guided search runs several plans under one seed.
 fn name_of(recipe: &Recipe) -> String {
-    format!("{}-{}", recipe.scenario, recipe.seed)
+    let name = format!("{}-{}", recipe.scenario, recipe.seed);
+    match &recipe.plan {
+        None => name,
+        Some(plan) => {
+            let plan = serde_json::to_vec(plan).expect("a plan can be written as JSON");
+            format!("{name}-{:08x}", content_hash(&plan) as u32)
+        }
+    }
 }
 
 fn replay_line(seed_file: &Path) -> String {
-    format!("corral replay {}", seed_file.display())
+    format!("corral replay {}", quoted(seed_file.display()))
 }
 
 /// Lines of shell that do a run again: by the seed file that a folder has of it, and by its seed, unless a guided search made its plan.
@@ -239,8 +281,8 @@ fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// The night as data: each group of equal failures once, by the earliest run in which it was looked into. What came along with another failure, and in
-/// no run before that one, is told there. Of what was not looked into, `met` tells.
+/// The night as data: each group of equal failures once, by the earliest run in which it was looked into, or by the one that was looked into for it and
+/// something else. Of what was not looked into, `met` tells.
 pub fn night(
     tally: &Tally,
     told: &Told,
@@ -252,25 +294,18 @@ pub fn night(
         let examples = group.first.iter().map(|recipe| format!("{} {}", recipe.scenario, recipe.seed)).collect();
         corral_reports::Finding { runs: group.runs, examples, ..finding.clone() }
     };
-    let mut kept = Vec::new();
-    let mut others = Vec::new();
-    for (signature, group) in &tally.groups {
-        let is_it =
-            |finding: &&corral_reports::Finding| (&finding.oracle, &finding.signature) == (&signature.0, &signature.1);
-        // What was looked into before what was not.
-        match findings.iter().filter(is_it).min_by_key(|finding| (finding.chain.is_empty(), place(finding))) {
-            Some(finding) => kept.push(of_group(finding, group)),
-            None => others.push((signature, group)),
-        }
-    }
-    for (signature, group) in others {
-        let is_told = |finding: &corral_reports::Finding| {
-            group.first.first().is_some_and(|first| place(finding) == (first.seed, first.scenario.as_str()))
+    let of = |(signature, group): (&Signature, &Group)| {
+        let (oracle, text) = (&signature.0, &signature.1);
+        let is_it = |finding: &&corral_reports::Finding| (&finding.oracle, &finding.signature) == (oracle, text);
+        let is_beside = |finding: &&corral_reports::Finding| {
+            finding.also.iter().any(|also| (&also.oracle, &also.signature) == (oracle, text))
         };
-        if !kept.iter().any(is_told) {
-            kept.extend(met(group, signature).map(|finding| of_group(&finding, group)));
-        }
-    }
+        let own = first(findings.iter().filter(is_it)).cloned();
+        let beside = || first(findings.iter().filter(is_beside)).map(|finding| told_beside(signature, finding));
+        let found = own.or_else(beside).or_else(|| met(group, signature))?;
+        Some(of_group(&found, group))
+    };
+    let mut kept: Vec<_> = tally.groups.iter().filter_map(of).collect();
     kept.sort_by(|one, other| (place(one), &one.signature).cmp(&(place(other), &other.signature)));
     Night {
         version: Night::VERSION,
@@ -288,6 +323,28 @@ pub fn night(
         events: tally.events,
         coverage: tally.situations.len() as u64,
         findings: kept,
+    }
+}
+
+/// The first of several findings of one failure: what was looked into before what was not.
+fn first<'a>(findings: impl Iterator<Item = &'a corral_reports::Finding>) -> Option<&'a corral_reports::Finding> {
+    findings.min_by_key(|&finding| (finding.chain.is_empty(), place(finding)))
+}
+
+/// A failure that was looked into together with another one, under which that is told.
+fn told_beside((oracle, signature): &Signature, finding: &corral_reports::Finding) -> corral_reports::Finding {
+    corral_reports::Finding {
+        oracle: oracle.clone(),
+        signature: signature.clone(),
+        detail: signature.clone(),
+        at_ns: 0,
+        story: format!("It came with another violation, and was looked into with that: {}.", finding.signature),
+        removed: Vec::new(),
+        attribution: Vec::new(),
+        divergence: Vec::new(),
+        chain: Vec::new(),
+        also: Vec::new(),
+        ..finding.clone()
     }
 }
 

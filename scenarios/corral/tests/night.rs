@@ -1,8 +1,12 @@
 //! A night of runs: its folder, its parts as one, and what is left of one that was killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use corral_explore::{Ran, Signature, Tally};
+use corral_scenarios::catalogue;
+use corral_world::{Arm, Recipe};
 
 /// Both fail, one in each of two shards.
 const SEEDS: &str = "16..18";
@@ -73,6 +77,71 @@ fn two_shards_merged_are_one_whole_run() {
 }
 
 #[test]
+fn what_a_shard_met_together_is_told_where_another_met_it_apart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    for (name, shard) in [("one", "1/2"), ("two", "2/2")] {
+        ends(fuzz(&path(name), &["--seeds", SEEDS, "--shard", shard]), 1);
+    }
+    // As if the second run had also shown something that no run before it had.
+    let edit = |name: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        let file = path("two").join(name);
+        let mut value = serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
+        change(&mut value);
+        std::fs::write(&file, format!("{value}\n")).expect("a writable folder");
+    };
+    edit("runs.jsonl", &|run| {
+        let other = serde_json::json!(["other-oracle", "something else"]);
+        run["signatures"].as_array_mut().expect("it failed").push(other);
+    });
+    edit("summary.json", &|night| {
+        let other = serde_json::json!({ "oracle": "other-oracle", "signature": "something else" });
+        night["findings"][0]["also"].as_array_mut().expect("a list").push(other);
+    });
+    let [one, two, merged] = ["one", "two", "merged"].map(|name| path(name).display().to_string());
+    ends(command(&["merge", &one, &two, "--out", &merged]), 1);
+    let told = summary(&path("merged"));
+    let findings = told["findings"].as_array().expect("a list");
+    let seeds: Vec<_> =
+        findings.iter().map(|finding| (&finding["oracle"], &finding["seed"], &finding["runs"])).collect();
+    let client = "client-meets-no-unexpected-error";
+    assert_eq!(seeds, [(&client.into(), &16.into(), &2.into()), (&"other-oracle".into(), &17.into(), &1.into())]);
+    assert!(findings[1]["story"].as_str().is_some_and(|story| story.contains("looked into with that")), "{told:#}");
+    assert!(path("merged").join("backup-cleanup-17.html").is_file());
+}
+
+#[test]
+fn what_is_to_be_looked_into_is_what_nothing_known_explains() {
+    let mut tally = Tally::default();
+    let symptom = ("clients-are-served", "not served");
+    let of = |shown: &[(&str, &str)]| shown.iter().map(|(o, s)| ((*o).to_owned(), (*s).to_owned())).collect();
+    let mut add = |shown: &[(&str, &str)]| {
+        let recipe = Recipe {
+            scenario: "system-backup".to_owned(),
+            arm: Arm::default(),
+            seed: tally.runs,
+            plan: None,
+            fork: None,
+        };
+        let line = serde_json::json!({
+            "recipe": recipe, "signatures": of(shown) as BTreeSet<Signature>,
+            "simulated_ms": 1, "events": 1, "took_us": 1, "cpu_us": 1, "digest": "0",
+        });
+        tally.add(&serde_json::from_value::<Ran>(line).expect("a run"), catalogue())
+    };
+    let [a, b, c, d] = ["a", "b", "c", "d"].map(|signature| ("damage", signature));
+    assert_eq!(add(&[a]), of(&[a]));
+    assert_eq!(add(&[a, b]), of(&[b]), "what is there beside a known failure is looked into by itself");
+    assert_eq!(add(&[b]), of(&[]));
+    assert_eq!(add(&[a, symptom]), of(&[]), "it may be of a's making");
+    assert_eq!(add(&[symptom]), of(&[symptom]), "here it is not");
+    assert_eq!(add(&[c, d]), of(&[c, d]));
+    assert_eq!(add(&[d, symptom]), of(&[d]), "without c it may be something else");
+    assert_eq!(add(&[d]), of(&[]));
+    assert_eq!(tally.groups.values().map(|group| group.runs).sum::<u64>(), 12);
+}
+
+#[test]
 fn a_killed_night_keeps_what_it_had_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let (night, rest) = (folder.path().join("night"), folder.path().join("rest"));
@@ -104,12 +173,15 @@ fn an_interrupted_night_ends_with_its_pages() {
     let quiet = |mut command: Command| command.stderr(Stdio::null()).stdout(Stdio::null()).spawn().expect("it begins");
     let mut fuzzing = quiet(fuzz(&night, &["--seeds", "16..1000000"]));
     let runs = || std::fs::read_to_string(night.join("runs.jsonl")).unwrap_or_default().lines().count();
-    until(|| runs() > 1);
+    // What its first run showed is kept by then, and is being looked into.
+    until(|| night.join("backup-cleanup-16.toml").is_file());
     let mut interrupt = Command::new("kill");
     interrupt.args(["-INT", &fuzzing.id().to_string()]);
     ends(interrupt, 0);
     assert!(matches!(fuzzing.wait().expect("it ends").code(), Some(0 | 1)));
-    assert_eq!(summary(&night)["runs"], runs());
+    let told = summary(&night);
+    assert_eq!(told["runs"], runs());
+    assert_eq!(told["findings"][0]["seed"], 16, "{told:#}");
     assert!(night.join("index.html").is_file());
 }
 

@@ -11,10 +11,10 @@ use corral_core::Nanos;
 use corral_core::journal::JournalFile;
 use corral_world::{Catalogue, Recipe};
 
-use crate::explain::parting;
+use crate::explain::{parting, violations};
 use crate::forks::{FORKS, Failing, forks};
 use crate::investigate::Origin;
-use crate::job::{Job, Signature};
+use crate::job::{Job, JobResult, Signature};
 use crate::pool::Pool;
 
 /// What a failure is without one of the recorded defects.
@@ -31,9 +31,11 @@ pub struct Attribution {
 pub enum Part {
     /// The run is the same without it, to the last event.
     None,
-    /// The run is another without it, and does not pass either, in this way or in another.
-    Another,
-    /// Without it the run passes. Of its forks at a time, so many fail:
+    /// The run is another without it, and fails in the same way.
+    Same,
+    /// The run is another without it, and fails in another way.
+    Otherwise,
+    /// Without it the run does not fail, but for what came along with the failure. Of its forks at a time, so many fail:
     Passes {
         /// The time.
         from: Nanos,
@@ -85,12 +87,16 @@ pub fn attribute(
     let silenced: Vec<Recipe> = ids.iter().map(|id| without(recipe, id)).collect();
     let results = pool.run_all(silenced.iter().cloned().map(Job::from))?;
     let mut attributions = Vec::new();
-    let mut forks = Forks { recipe, wanted, with: BTreeMap::new(), has_time };
+    let along =
+        violations(own).into_iter().map(|found| found.group()).filter(|group| !wanted.contains(group)).collect();
+    let mut forks = Forks { recipe, wanted, along, with: BTreeMap::new(), has_time };
     for ((id, silenced), result) in ids.into_iter().zip(silenced).zip(results) {
         let part = if result.verdict().is_some_and(|verdict| verdict.digest == own.header.digest) {
             Part::None
-        } else if !result.passes() {
-            Part::Another
+        } else if !result.signatures().is_disjoint(wanted) {
+            Part::Same
+        } else if fails(&result, &forks.along) {
+            Part::Otherwise
         } else {
             let from = open.min(parted(pool, &silenced, own, scratch)?);
             forks.without(pool, &silenced, from)?
@@ -118,9 +124,16 @@ fn parted(pool: &Pool, silenced: &Recipe, own: &JournalFile, scratch: &Path) -> 
 struct Forks<'a> {
     recipe: &'a Recipe,
     wanted: &'a BTreeSet<Signature>,
+    /// What the run shows beside it.
+    along: BTreeSet<Signature>,
     /// Forks of the run itself, by their time.
     with: BTreeMap<Nanos, Vec<bool>>,
     has_time: &'a dyn Fn() -> bool,
+}
+
+/// Whether a run without a defect fails, in whatever way: the same damage may look otherwise then. What came along before is another matter.
+fn fails(result: &JobResult, along: &BTreeSet<Signature>) -> bool {
+    result.verdict().is_none() || !result.signatures().is_subset(along)
 }
 
 impl Forks<'_> {
@@ -141,7 +154,7 @@ impl Forks<'_> {
         while says_something && Share::of(&still).failing == 0 && still.len() < with.len() && (self.has_time)() {
             let next = still.len() as u32;
             let results = forks(pool, silenced, from, next..next + FORKS)?;
-            still.extend(results.iter().map(|result| !result.passes()));
+            still.extend(results.iter().map(|result| fails(result, &self.along)));
         }
         Ok(Part::Passes { from, with: Share::of(with), without: Share::of(&still) })
     }
@@ -153,7 +166,8 @@ impl Attribution {
         let id = &self.id;
         match self.part {
             Part::None => format!("{id}: has no part in it; without it the run is the same"),
-            Part::Another => format!("{id}: not needed; the run fails without it too"),
+            Part::Same => format!("{id}: not needed; the run fails without it too"),
+            Part::Otherwise => format!("{id}: without it the run fails in another way"),
             Part::Passes { with: Share { of: 0, .. }, .. } => {
                 format!("{id}: without it this run passes; there was no time to try whether by luck")
             }

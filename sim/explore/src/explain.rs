@@ -9,7 +9,7 @@ mod lines;
 mod objects;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::journal::{Event, Header, JournalFile};
 use corral_world::{Catalogue, Recipe, RunOptions, SeedFile, Violation};
@@ -63,12 +63,16 @@ pub fn first_violation(
     catalogue: &dyn Catalogue,
     is_wanted: impl Fn(&Violation) -> bool,
 ) -> Option<Violation> {
-    let recipe = Recipe::deserialize(&journal.header.run).ok();
-    let scenario = recipe.and_then(|recipe| catalogue.scenario(&recipe.scenario).ok());
-    let oracles = scenario.map_or_else(Vec::new, |scenario| scenario.oracles());
-    let is_symptom =
-        |found: &Violation| oracles.iter().any(|oracle| oracle.name() == found.oracle && oracle.sees_symptoms());
+    let scenario = Recipe::deserialize(&journal.header.run).map(|recipe| recipe.scenario).unwrap_or_default();
+    let symptomatic = symptomatic(catalogue, &scenario);
+    let is_symptom = |found: &Violation| symptomatic.contains(&*found.oracle);
     violations(journal).into_iter().filter(is_wanted).min_by_key(is_symptom)
+}
+
+/// The oracles of a scenario that see what other damage brings about.
+pub(crate) fn symptomatic(catalogue: &dyn Catalogue, scenario: &str) -> BTreeSet<&'static str> {
+    let oracles = catalogue.scenario(scenario).map(|scenario| scenario.oracles()).unwrap_or_default();
+    oracles.iter().filter(|oracle| oracle.sees_symptoms()).map(|oracle| oracle.name()).collect()
 }
 
 /// The chain of events behind a violation, after the place where the run parts from its twin (which is told with in what it differs), in at most

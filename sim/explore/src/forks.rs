@@ -24,7 +24,7 @@ pub struct Failing<'a> {
 
 /// Forks that are tried at a time before it is taken for lost.
 pub const FORKS: u32 = 4;
-/// Times that are tried: two to this power events are told apart.
+/// Times that are tried: the run's beginning, and then halves; `2^(TIMES - 1)` times of events are told apart.
 const TIMES: u32 = 10;
 
 /// When a failure was decided.

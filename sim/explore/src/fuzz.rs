@@ -85,8 +85,8 @@ pub trait Watcher {
     /// It cannot be noted: the loop ends.
     fn ran(&mut self, ran: &Ran) -> io::Result<()>;
 
-    /// Told of a run that shows what none before it has shown, the `new` ones; nothing goes on until it returns. The pool is for whatever it wants to
-    /// try.
+    /// Told of a run of which something is to be looked into, the `new` ones (see [`Tally::add`]); nothing goes on until it returns. The pool is for
+    /// whatever it wants to try.
     ///
     /// # Errors
     /// It cannot be kept: the loop ends.
@@ -98,7 +98,8 @@ pub trait Watcher {
 
 /// Results are taken in the order of the seeds; so many runs for each worker may be ahead of the one that is waited for.
 const AHEAD: usize = 8;
-/// What is learnt from a run is used so many runs later, whatever the number of workers: a guided search is the same for one and for many.
+/// What is learnt from a run is used so many runs later, whatever the number of workers: a guided search is the same for one and for many. More workers
+/// than that have nothing to do.
 const GUIDED_AHEAD: usize = 16;
 
 /// Runs the seeds until they, the time or the watcher's patience end, and adds what they come to.
@@ -117,8 +118,10 @@ pub fn fuzz(
     let seeds = options.seeds.clone().filter(|seed| options.shard.has(*seed));
     let mut fresh = seeds.flat_map(|seed| options.scenarios.iter().map(move |name| (name, seed)));
     let mut guide = options.guided.then(|| Guide::new(catalogue, &options.arm, options.seeds.start));
+    // What the corpus met is nothing new; the tally is of this search alone.
+    let mut met: BTreeSet<u64> = BTreeSet::new();
     for ran in &options.corpus {
-        tally.situations.extend(&ran.new_situations);
+        met.extend(&ran.new_situations);
         guide.iter_mut().for_each(|guide| guide.learn(ran));
     }
     let ahead = if options.guided { GUIDED_AHEAD } else { pool.count() * AHEAD };
@@ -138,8 +141,9 @@ pub fn fuzz(
         let Some((ticket, _)) = under_way.front() else { return Ok(()) };
         let Some(result) = pool.wait(*ticket, Duration::from_millis(200))? else { continue };
         let Some((_, recipe)) = under_way.pop_front() else { return Ok(()) };
-        let ran = Ran::new(recipe, &result, &tally.situations);
-        let new = tally.add(&ran);
+        let ran = Ran::new(recipe, &result, &met);
+        met.extend(&ran.new_situations);
+        let new = tally.add(&ran, catalogue);
         if let Some(guide) = &mut guide {
             guide.learn(&ran);
         }

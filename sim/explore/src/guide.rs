@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corral_core::random::Stream;
-use corral_world::{Arm, Catalogue, Plan, PlannedFault, Scenario};
+use corral_world::{Arm, Catalogue, Plan, PlannedFault, Recipe, Scenario};
 
 use crate::tally::Ran;
 
@@ -75,7 +75,9 @@ impl<'a> Guide<'a> {
         if news == 0 {
             return;
         }
-        let expanded = || self.catalogue.scenario(&ran.recipe.scenario).ok()?.expand(ran.recipe.seed, self.arm).ok();
+        // Under its own arm: a corpus may be of other parameters.
+        let Recipe { scenario, seed, arm, .. } = &ran.recipe;
+        let expanded = || self.catalogue.scenario(scenario).ok()?.expand(*seed, arm).ok();
         let Some(plan) = ran.recipe.plan.clone().or_else(expanded) else { return };
         let kept = self.kept.entry(ran.recipe.scenario.clone()).or_default();
         kept.push(Kept { plan, news, tried: 0 });

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{Header, JournalFile};
-use corral_world::{Catalogue, Recipe, Violation};
+use corral_world::text::quoted;
+use corral_world::{Arm, Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
 use crate::explain::{Divergence, USUAL_LINES, explain, first_violation, violations};
@@ -80,6 +81,8 @@ pub struct Finding {
     pub removed: Vec<String>,
     /// The part of each recorded defect that is open in the release.
     pub attributions: Vec<Attribution>,
+    /// The arm without the defect that it needs, if the run was seen to pass under it.
+    pub cured: Option<Arm>,
     /// When it was decided, if that was searched for.
     pub decided: Option<Decided>,
     /// In what the passing twin differs, if there is one.
@@ -90,7 +93,9 @@ pub struct Finding {
     pub chain: Vec<String>,
     /// The journals, as they were written.
     pub journals: Option<(JournalFile, Option<JournalFile>)>,
-    /// What went wrong with the investigation itself: a run that was not the same twice, a journal that could not be written.
+    /// Whether the run, done again alone, was the same; if not, the simulator has failed.
+    pub is_deterministic: bool,
+    /// What is to be said of the investigation itself: what it could not do, or not finish.
     pub remarks: Vec<String>,
 }
 
@@ -116,6 +121,7 @@ pub fn investigate(
     }
     let alone = pool.run_alone(&Job::from(ran.recipe.clone()))?;
     if alone.verdict().is_none_or(|verdict| verdict.digest != ran.digest) {
+        finding.is_deterministic = false;
         finding.remarks.push("not deterministic: run again alone it is another run".to_owned());
     }
     #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
@@ -138,6 +144,7 @@ pub fn investigate(
         let scratch = files.twin.with_extension("part");
         finding.attributions = attribute(pool, catalogue, &failing, open, &scratch, &has_time)?;
         finding.decided = Some(decided);
+        finding.cure(pool)?;
     }
     let twin = twin(pool, &finding)?;
     finding.tell(pool, journal, twin.as_ref(), origin, files)?;
@@ -154,11 +161,13 @@ impl Finding {
             violation: None,
             removed: Vec::new(),
             attributions: Vec::new(),
+            cured: None,
             decided: None,
             twin: None,
             divergence: Divergence::default(),
             chain: Vec::new(),
             journals: None,
+            is_deterministic: true,
             remarks: Vec::new(),
         }
     }
@@ -181,6 +190,25 @@ impl Finding {
         }
     }
 
+    /// Runs it without the defect that it needs, as a release is that does not have it: its images have other tags then, and it is another run.
+    fn cure(&mut self, pool: &Pool) -> io::Result<()> {
+        let Some(cause) = self.attributions.iter().find(|attribution| attribution.is_cause()) else { return Ok(()) };
+        let id = &cause.id;
+        let mut recipe = self.recipe.clone();
+        // What was added is not added; what the release has is cured.
+        if recipe.arm.defect.contains(id) {
+            recipe.arm.defect.retain(|added| added != id);
+        } else {
+            recipe.arm.cured.push(id.clone());
+        }
+        if pool.run_alone(&Job::from(recipe.clone()))?.passes() {
+            self.cured = Some(recipe.arm);
+        } else {
+            self.remarks.push(format!("a release without {id} does not pass with this seed: it is another run"));
+        }
+        Ok(())
+    }
+
     /// Runs it for its journal, and notes the violation that is worth telling.
     fn see(
         &mut self,
@@ -192,9 +220,11 @@ impl Finding {
         let journal = self.journal(pool, &self.recipe.clone(), origin, files, &files.journal)?;
         let is_known = |found: &Violation| self.signatures.contains(&found.group());
         self.violation = journal.as_ref().and_then(|journal| first_violation(journal, catalogue, is_known));
-        let others = journal.iter().flat_map(violations).map(|found| found.group());
-        let others: Vec<Signature> = others.filter(|other| !self.signatures.contains(other)).collect();
-        self.along.extend(others);
+        if let Some(journal) = &journal {
+            // What the run showed before it was shrunk is told no more.
+            let shown = violations(journal).into_iter().map(|found| found.group());
+            self.along = shown.filter(|other| !self.signatures.contains(other)).collect();
+        }
         Ok(journal)
     }
 
@@ -232,7 +262,13 @@ impl Finding {
         files: &Files,
         path: &Path,
     ) -> io::Result<Option<JournalFile>> {
-        let header = origin.header(recipe, recipe.command(Some(&files.seed)));
+        // The seed file has the plan of the failure; a twin with another plan is only in its journal.
+        let reproduce = if recipe.plan == self.recipe.plan {
+            recipe.command(Some(&files.seed))
+        } else {
+            format!("corral inspect {}", quoted(path.display()))
+        };
+        let header = origin.header(recipe, reproduce);
         let journal = pool.journal(recipe, header, path)?;
         Ok(journal.map_err(|why| self.remarks.push(why)).ok())
     }

@@ -102,7 +102,7 @@ impl JobResult {
 /// The worker's loop: reads jobs from `input`, one a line, and writes results to `output`, until the input ends.
 ///
 /// # Errors
-/// The parent is gone, or sent what is no job.
+/// The parent is gone, or sent what is no job, or one that cannot be run: its scenario is unknown, or refuses its arm or its plan.
 pub fn serve(catalogue: &dyn Catalogue, input: impl BufRead, mut output: impl Write) -> std::io::Result<()> {
     for line in input.lines() {
         let job: Job = serde_json::from_str(&line?)?;

@@ -90,19 +90,15 @@ impl Pool {
         self.last
     }
 
-    /// The result of this job, or none within this time.
+    /// The result of this job; none if another's comes first, or none within this time.
     ///
     /// # Errors
     /// A worker cannot be started.
     pub fn wait(&mut self, ticket: Ticket, wait: Duration) -> std::io::Result<Option<JobResult>> {
-        loop {
-            if let Some(result) = self.ready.remove(&ticket) {
-                return Ok(Some(result));
-            }
-            if !self.gather(wait)? {
-                return Ok(None);
-            }
+        if !self.ready.contains_key(&ticket) {
+            self.gather(wait)?;
         }
+        Ok(self.ready.remove(&ticket))
     }
 
     /// The result of whichever job is done first, or none within this time.
@@ -127,27 +123,30 @@ impl Pool {
 
     fn result(&mut self, ticket: Ticket) -> std::io::Result<JobResult> {
         loop {
+            self.heed()?;
             if let Some(result) = self.wait(ticket, LOOK)? {
                 return Ok(result);
             }
-            if self.interrupted.load(Ordering::SeqCst) {
-                return Err(std::io::ErrorKind::Interrupted.into());
-            }
         }
+    }
+
+    /// An error once the user has had enough.
+    fn heed(&self) -> std::io::Result<()> {
+        if self.interrupted.load(Ordering::SeqCst) { Err(std::io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// Does a job in a fresh process.
     ///
     /// # Errors
-    /// The worker cannot be started.
+    /// The worker cannot be started; of the kind `Interrupted`, if the user has had enough.
     pub fn run_alone(&self, job: &Job) -> std::io::Result<JobResult> {
-        self.keeper.run(&mut self.keeper.start()?, job)
+        self.keeper.run(&mut self.keeper.start()?, job, || self.heed())
     }
 
     /// Does a run in a fresh process for its journal, which is written to a file under this header; or why there is none.
     ///
     /// # Errors
-    /// The worker cannot be started, or the file not be written.
+    /// The worker cannot be started, or the file not be written; of the kind `Interrupted`, if the user has had enough.
     pub fn journal(
         &self,
         recipe: &Recipe,
@@ -169,14 +168,14 @@ impl Pool {
         Ok(read.map_err(|error| format!("{}: {error}", path.display())))
     }
 
-    fn gather(&mut self, wait: Duration) -> std::io::Result<bool> {
+    fn gather(&mut self, wait: Duration) -> std::io::Result<()> {
         match self.results.recv_timeout(wait) {
             Ok(result) => {
                 let (ticket, result) = result?;
                 self.ready.insert(ticket, result);
-                Ok(true)
+                Ok(())
             }
-            Err(RecvTimeoutError::Timeout) => Ok(false),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
             Err(RecvTimeoutError::Disconnected) => Err(std::io::Error::other("all workers are gone")),
         }
     }
@@ -220,7 +219,7 @@ impl Drop for Worker {
     }
 }
 
-/// How often a worker's memory is looked at while it runs.
+/// How often a worker's memory is looked at while it runs, and whether the user has had enough.
 const LOOK: Duration = Duration::from_millis(500);
 
 impl Keeper {
@@ -234,7 +233,8 @@ impl Keeper {
                 None => self.start(),
             };
             let answer = running.and_then(|mut running| {
-                let result = self.run(&mut running, &job)?;
+                // Whoever waits for the result heeds the user; an error here would be told to whoever asks for any other.
+                let result = self.run(&mut running, &job, || Ok(()))?;
                 let is_judged = matches!(result.outcome, Outcome::Judged(_));
                 if is_judged && resident_bytes(running.process.id()) < self.limits.memory_bytes {
                     worker = Some(running);
@@ -263,13 +263,22 @@ impl Keeper {
         let last_words = Arc::new(Mutex::new(String::new()));
         let words = last_words.clone();
         let listener = read_lines(process.stderr.take(), move |line| {
-            *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            // A panic's own words stand before the advice.
+            if !line.starts_with("note:") {
+                *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
+            }
             true
         });
         Ok(Worker { process, lines, last_words, listener: Some(listener) })
     }
 
-    fn run(&self, worker: &mut Worker, job: &Job) -> std::io::Result<JobResult> {
+    /// Does a job, unless `heed`, which is asked all the time, ends it with an error.
+    fn run(
+        &self,
+        worker: &mut Worker,
+        job: &Job,
+        heed: impl Fn() -> std::io::Result<()>,
+    ) -> std::io::Result<JobResult> {
         let line = format!("{}\n", serde_json::to_string(job)?);
         if !worker.takes(&line) {
             // Whatever ended it between two runs has nothing to do with this one.
@@ -280,6 +289,7 @@ impl Keeper {
         }
         let mut waited = Duration::ZERO;
         while waited < self.limits.run_time {
+            heed()?;
             let wait = LOOK.min(self.limits.run_time - waited);
             match worker.lines.recv_timeout(wait) {
                 Ok(line) => return Ok(serde_json::from_str(&line)?),

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use corral_world::Recipe;
+use corral_world::{Catalogue, Recipe};
 use serde::{Deserialize, Serialize};
 
+use crate::explain::symptomatic;
 use crate::job::{JobResult, Signature};
 
 /// So many runs of a group are named.
@@ -63,6 +64,17 @@ pub struct Group {
     pub runs: u64,
     /// The first of them.
     pub first: Vec<Recipe>,
+    /// The first in which nothing explained it that was known by then; none if it came only beside other violations.
+    pub unexplained: Option<Recipe>,
+    /// What it was to be looked into with, each time.
+    companions: Vec<BTreeSet<Signature>>,
+}
+
+impl Group {
+    /// Whether what is known of it may be all there is to it in a run that shows these: it was looked into alone, or with something that is there too.
+    fn explains(&self, shown: &BTreeSet<&Signature>) -> bool {
+        self.companions.iter().any(|others| others.is_empty() || others.iter().any(|other| shown.contains(other)))
+    }
 }
 
 impl Ran {
@@ -90,8 +102,9 @@ impl Ran {
 }
 
 impl Tally {
-    /// Counts a run, and says what it shows that none before it has shown.
-    pub fn add(&mut self, ran: &Ran) -> BTreeSet<Signature> {
+    /// Counts a run, and says what of it is to be looked into: what none before it has shown, and what came with other violations and is here without
+    /// them. A symptom is to be looked into only where there is nothing that it may be a symptom of.
+    pub fn add(&mut self, ran: &Ran, catalogue: &dyn Catalogue) -> BTreeSet<Signature> {
         self.runs += 1;
         self.failed += u64::from(!ran.signatures.is_empty());
         self.stuck |= ran.digest.is_empty();
@@ -99,18 +112,32 @@ impl Tally {
         self.events += ran.events;
         self.situations.extend(&ran.new_situations);
         self.run_times_ms.push(u32::try_from(ran.took_us / 1000).unwrap_or(u32::MAX));
-        let mut new = BTreeSet::new();
         for signature in &ran.signatures {
             let group = self.groups.entry(signature.clone()).or_default();
-            if group.runs == 0 {
-                new.insert(signature.clone());
-            }
             group.runs += 1;
             if group.first.len() < NAMED {
                 group.first.push(ran.recipe.clone());
             }
         }
+        let new = self.unexplained(ran, catalogue);
+        for signature in &new {
+            let group = self.groups.entry(signature.clone()).or_default();
+            group.unexplained.get_or_insert_with(|| ran.recipe.clone());
+            group.companions.push(new.iter().filter(|other| *other != signature).cloned().collect());
+        }
         new
+    }
+
+    fn unexplained(&self, ran: &Ran, catalogue: &dyn Catalogue) -> BTreeSet<Signature> {
+        if ran.signatures.is_empty() {
+            return BTreeSet::new();
+        }
+        let symptomatic = symptomatic(catalogue, &ran.recipe.scenario);
+        let (symptoms, causes): (BTreeSet<_>, BTreeSet<_>) =
+            ran.signatures.iter().partition(|(oracle, _)| symptomatic.contains(oracle.as_str()));
+        let shown = if causes.is_empty() { symptoms } else { causes };
+        let is_new = |signature: &&Signature| !self.groups.get(*signature).is_some_and(|group| group.explains(&shown));
+        shown.iter().copied().filter(is_new).cloned().collect()
     }
 
     /// The groups, those of most runs first.
@@ -124,7 +151,23 @@ impl Tally {
     pub fn percentile(&self, percent: usize) -> Duration {
         let mut times = self.run_times_ms.clone();
         times.sort_unstable();
-        let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+        let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
         Duration::from_millis(times.get(at).copied().unwrap_or(0).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_nearest_rank() {
+        let of = |times: &[u32], percent| {
+            let tally = Tally { run_times_ms: times.to_vec(), ..Tally::default() };
+            tally.percentile(percent).as_millis()
+        };
+        let hundred: Vec<u32> = (1..=100).rev().collect();
+        assert_eq!([of(&hundred, 50), of(&hundred, 99), of(&hundred, 100)], [50, 99, 100]);
+        assert_eq!([of(&[], 50), of(&[7], 1), of(&[7], 99), of(&[1, 2, 3], 50)], [0, 7, 7, 2]);
     }
 }

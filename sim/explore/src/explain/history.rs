@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::Nanos;
+pub(super) use corral_core::journal::full_name;
 use corral_core::journal::{Event, JournalFile, Read, Record};
 
 use super::lines;
@@ -73,11 +74,6 @@ pub(super) struct History {
     pub requests: BTreeMap<(String, u64), Request>,
     /// When the workload began.
     pub workload_at: Nanos,
-}
-
-/// A name as reads have it: with the namespace before a slash.
-pub(super) fn full_name(namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// Where the workload begins: an index into the records.
