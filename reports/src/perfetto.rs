@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::faults::OpenFaults;
 use crate::page::names;
-use crate::page::rows::ending;
+use crate::requests::writes_by_request;
+use crate::teardown::is_teardown;
 use tracks::{OBJECTS, RUN, Tracks};
 
 /// A journal as Chrome's JSON trace events.
@@ -82,14 +83,14 @@ impl Trace {
                 Event::ProcessBegan { process, name, .. } => {
                     began.insert(*process, (record.at.0, name));
                 }
-                Event::ProcessEnded { process, end } => {
+                Event::ProcessEnded { process, end } if !is_teardown(record, file.header.ended_at) => {
                     if let Some((from, name)) = began.remove(process) {
                         self.span(
                             *process,
                             "",
                             name,
                             (from, record.at.0),
-                            json!({ "process": process, "end": ending(end) }),
+                            json!({ "process": process, "end": end.to_string() }),
                         );
                     }
                 }
@@ -226,19 +227,14 @@ impl Trace {
     fn arrows(&mut self, file: &JournalFile) {
         let by_sequence: BTreeMap<u64, &Record<'_>> =
             file.records.iter().map(|record| (record.sequence, record)).collect();
-        let mut writes: BTreeMap<(&str, u64), &Record<'_>> = BTreeMap::new();
+        let made_by = writes_by_request(&file.records);
         let mut number = 0;
         for record in &file.records {
             let cause = match &record.event {
-                Event::ApiWrite { kind, resource_version, .. } => {
-                    writes.insert((kind, *resource_version), record);
-                    by_sequence.get(&record.cause).copied()
-                }
-                Event::ApiRequest { kind, resource_version, .. } if record.cause == 0 => {
-                    writes.remove(&(&**kind, *resource_version))
-                }
-                _ => by_sequence.get(&record.cause).copied(),
+                Event::ApiRequest { .. } if record.cause == 0 => made_by.get(&record.sequence),
+                _ => Some(&record.cause),
             };
+            let cause = cause.and_then(|cause| by_sequence.get(cause).copied());
             let Some(cause) = cause.filter(|cause| cause.at <= record.at) else { continue };
             let (Some(one), Some(other)) = (label(&cause.event), label(&record.event)) else { continue };
             number += 1;

@@ -1,7 +1,7 @@
-// Opens pages from disk in a real browser and uses them: node browser.mjs CHROMIUM SHOTS PAGE...
+// Opens pages from disk in a real browser and uses them; from the repository's root: node browser.mjs CHROMIUM SHOTS PAGE...
 // Every page must load without a word on the console and without a dialog; a run's page must filter, find, zoom and tell an event's details.
 
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import puppeteer from 'puppeteer-core';
@@ -132,6 +132,18 @@ async function clickInTimeline(page) {
   return false;
 }
 
+/** Durations as the page's script says them. */
+async function checkDurations() {
+  const script = await readFile('reports/src/page/text.js', 'utf8');
+  const duration = new Function(`${script}; return duration;`)();
+  const cases = [
+    [999, '999 ns'], [1e3, '1 µs'], [12_340, '12.3 µs'], [999_499, '999 µs'], [999_900, '1 ms'], [999_900_000, '1 s'], [1.25e9, '1.25 s'],
+    [59.94e9, '59.9 s'], [59.96e9, '1 min 0 s'], [119.4e9, '1 min 59 s'], [119.6e9, '2 min 0 s'], [3_661e9, '61 min 1 s'],
+  ];
+  for (const [ns, told] of cases) if (duration(ns) !== told) complain('text.js', `${ns} ns are told as ${duration(ns)}, not as ${told}`);
+}
+
+await checkDurations();
 await mkdir(shots, { recursive: true });
 // The pages are our own, and containers have no place for a sandbox.
 const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox'] });

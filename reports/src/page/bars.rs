@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use corral_core::journal::{End, Event, Record};
 use serde::Serialize;
 
-use super::rows::ending;
 use super::strings::Strings;
 use crate::faults::OpenFaults;
 
@@ -129,7 +128,7 @@ impl Bars {
                 let is_daemon = known.get(process).is_some_and(|(name, _)| !super::names::is_program(name));
                 let class = (is_daemon && *end != End::Exited(0)).then_some(Class::EndedBadly);
                 if let (Some(_), Some(bar)) = (class, self.open.get_mut(&Owner::Process(*process))) {
-                    bar.4 = strings.of(&format!("process {process}, {}", ending(end)));
+                    bar.4 = strings.of(&format!("process {process}, {end}"));
                 }
                 self.end(&Owner::Process(*process), at, class, row);
             }

@@ -14,6 +14,8 @@ use super::rows;
 use super::strings::Strings;
 use super::summary::Summary;
 use super::{lane_of, names};
+use crate::requests::writes_by_request;
+use crate::teardown::is_teardown;
 
 /// More fields of one write than this are counted only.
 const MOST_CHANGES: usize = 60;
@@ -116,6 +118,10 @@ struct Building<'a> {
     lanes: Lanes,
     bars: Bars,
     writes: Writes,
+    /// The write that each request made, both by their sequences.
+    made_by: BTreeMap<u64, u64>,
+    /// By sequence.
+    rows: BTreeMap<u64, usize>,
     processes: BTreeMap<u32, [u64; 4]>,
     /// Name of each process, and its machine where the name alone does not tell.
     known: BTreeMap<u32, (String, String)>,
@@ -150,6 +156,8 @@ impl<'a> Building<'a> {
             lanes,
             bars: Bars::default(),
             writes: Writes::default(),
+            made_by: writes_by_request(&file.records),
+            rows: BTreeMap::new(),
             processes,
             known,
             events: Vec::with_capacity(file.records.len()),
@@ -172,12 +180,15 @@ impl<'a> Building<'a> {
                 ("log", rows::log_weight(log), 0, log.process, 0, fields)
             }
             Item::Event(record) => {
-                self.bars.note(row, lane, record, &self.known, &mut self.strings);
+                let ended_at = self.file.header.ended_at;
+                if !is_teardown(record, ended_at) {
+                    self.bars.note(row, lane, record, &self.known, &mut self.strings);
+                }
                 self.note_writes(row, record);
                 let known = &self.known;
                 let name = |process: u32| known.get(&process).map_or(String::new(), |(name, _)| name.clone());
-                let fields = rows::fields(&record.event, &mut self.strings, name);
-                let weight = rows::weight(&record.event);
+                let fields = rows::fields(record, ended_at, &mut self.strings, name);
+                let weight = rows::weight(record, ended_at);
                 (record.event.kind(), weight, record.sequence, record.process, record.cause, fields)
             }
         };
@@ -196,8 +207,8 @@ impl<'a> Building<'a> {
 
     fn note_writes(&mut self, row: usize, record: &Record<'static>) {
         self.writes.note(row, &record.event);
-        let process = self.known.get(&record.process).map_or("", |(name, _)| name.as_str());
-        let made = self.writes.made_by(&record.event, process);
+        self.rows.insert(record.sequence, row);
+        let made = self.made_by.get(&record.sequence).and_then(|write| self.rows.get(write)).copied();
         self.made.extend(made.into_iter().flat_map(|write| [row, write]));
         let strings = &mut self.strings;
         let until = match &record.event {

@@ -133,7 +133,6 @@ function newPainter(app, canvas) {
     holder.tracks.forEach((track, number) => {
       const run = model.runs[number];
       const [begin, room] = [top + share * number + 1, share - 2];
-      if (number > 0) context.globalAlpha = 1;
       if (row.lane) bars(context, track, begin + 1, room - 2);
       marks(context, run, track.visible, begin + 1, room - 2);
       marks(context, run, track.loud, begin, room);
@@ -160,15 +159,16 @@ function newPainter(app, canvas) {
     }
   }
 
-  /** Faults as bands behind all lanes, and the time in which the failure was decided. */
+  /** Faults as bands behind all lanes (as lines, where a band would be too thin to see), and the time in which the failure was decided. */
   function bands(context, height) {
     context.fillStyle = colours.fault;
     for (const bar of app.faults) {
       const left = Math.max(xOf(view, bar.from), view.gutter);
       const right = Math.min(xOf(view, bar.to), view.width);
       if (right < view.gutter || left > view.width) continue;
-      context.globalAlpha = bar.run ? 0.05 : 0.1;
-      context.fillRect(left, SIZE.ruler, Math.max(right - left, 1), height);
+      const isThin = xOf(view, bar.to) - xOf(view, bar.from) < 2;
+      context.globalAlpha = (bar.run ? 0.05 : 0.1) * (isThin ? 4 : 1);
+      context.fillRect(left, SIZE.ruler, isThin ? 2 : right - left, height);
     }
     if (model.decided) {
       const [left, right] = model.decided.map((at) => Math.min(Math.max(xOf(view, at), view.gutter), view.width));
@@ -290,10 +290,8 @@ function newPainter(app, canvas) {
   }
 
   return {
-    visibleRows,
     recolour() { colours = readColours(); },
     colours: () => colours,
-    colourOf,
     paint(scroll, width, height) {
       view.width = width;
       const room = height - SIZE.ruler;
@@ -366,9 +364,10 @@ function paintOverview(app, canvas, width, height) {
     context.fillRect(view.gutter + column * share, height - tall, Math.max(share - 0.5, 0.5), tall);
   });
   for (const bar of app.faults.filter((each) => each.run === 0)) {
-    context.globalAlpha = 0.25;
+    const isThin = x(bar.to) - x(bar.from) < 2;
+    context.globalAlpha = isThin ? 0.6 : 0.25;
     context.fillStyle = colours.fault;
-    context.fillRect(x(bar.from), 0, Math.max(x(bar.to) - x(bar.from), 2), height);
+    context.fillRect(x(bar.from), 0, isThin ? 2 : x(bar.to) - x(bar.from), height);
   }
   context.globalAlpha = 1;
   context.font = app.fonts.lane;

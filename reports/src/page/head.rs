@@ -77,8 +77,12 @@ fn facts(page: &Page<'_>, summary: &Summary, plan: &Plan) -> String {
         .map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value)))
         .collect();
     let struck = summary.faults.iter().map(|(kind, target, from, until)| {
-        let until = until.map_or("the end".to_owned(), |until| until.to_string());
-        (*from, format!("{from} to {until}  {kind} of {target}"))
+        let when = match until {
+            Some(until) if until == from => from.to_string(),
+            Some(until) => format!("{from} to {until}"),
+            None => format!("{from} to the end"),
+        };
+        (*from, format!("{when}  {kind} of {target}"))
     });
     let hazards = summary.hazards.iter().map(|(name, (times, first))| (*first, format!("{name}, {times} times")));
     let probes = summary.probes.iter().map(|(name, at)| (*at, name.clone()));

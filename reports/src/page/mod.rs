@@ -9,7 +9,7 @@ mod lanes;
 pub(crate) mod names;
 mod plan;
 mod reads;
-pub(crate) mod rows;
+mod rows;
 mod strings;
 mod summary;
 

@@ -1,5 +1,7 @@
 //! Names as people say them: of processes, of calls, of objects.
 
+pub(crate) use corral_core::journal::full_name as full;
+
 /// A process in few words: a container by its pod, anything else with its machine.
 ///
 /// `longhorn-system/manager-x7/manager` is `manager-x7`; a container that its pod is not named after is told too.
@@ -19,11 +21,6 @@ pub(crate) fn process(name: &str, machine: &str) -> String {
 /// Whether a process is a program that another one ran, and no container or daemon.
 pub(crate) fn is_program(name: &str) -> bool {
     name.contains(':')
-}
-
-/// A name with its namespace, as reads have it.
-pub(crate) fn full(namespace: &str, name: &str) -> String {
-    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// A name without its namespace.

@@ -1,8 +1,10 @@
 //! An event as a row of numbers: which kind it is, how bad, and its fields in the order that [`KINDS`] names them.
 
-use corral_core::journal::{End, Event, LogEntry};
+use corral_core::Nanos;
+use corral_core::journal::{End, Event, LogEntry, Record};
 
 use super::strings::Strings;
+use crate::teardown::is_teardown;
 
 /// Every kind of row with its fields. A field's letter says how it is shown: `t` text (a string's number), `n` number, `d` duration in nanoseconds,
 /// `b` yes or no.
@@ -70,27 +72,18 @@ pub(super) fn kind_number(name: &str) -> u64 {
     KINDS.iter().position(|(kind, _)| *kind == name).expect("every kind of event has a row in KINDS") as u64
 }
 
-/// How a process ended, in words.
-pub(crate) fn ending(end: &End) -> String {
-    match end {
-        End::Exited(code) => format!("exited with {code}"),
-        End::Killed => "was killed".to_owned(),
-        End::Panicked => "panicked".to_owned(),
-        End::MachineLost => "was lost with its machine".to_owned(),
-    }
-}
-
-/// How much an event wants to be seen.
-pub(super) fn weight(event: &Event<'_>) -> Weight {
+/// How much an event of a run that ended at this time wants to be seen.
+pub(super) fn weight(record: &Record<'_>, ended_at: Nanos) -> Weight {
     let of_code = |code: u16| match code {
         200..=399 => Weight::Plain,
         // A conflict is tried again; nobody has failed yet.
         409 => Weight::Odd,
         _ => Weight::Bad,
     };
-    match event {
+    match &record.event {
         Event::Violation { .. } => Weight::Damage,
         Event::Panicked { .. } => Weight::Bad,
+        Event::ProcessEnded { .. } if is_teardown(record, ended_at) => Weight::Plain,
         Event::ProcessEnded { end, .. } => match end {
             End::Exited(0) => Weight::Plain,
             End::Exited(_) | End::Killed => Weight::Odd,
@@ -116,10 +109,15 @@ pub(super) fn log_weight(log: &LogEntry) -> Weight {
     }
 }
 
-/// The fields of an event. `process_name` knows the name of a process by its number.
-pub(super) fn fields(event: &Event<'_>, strings: &mut Strings, process_name: impl Fn(u32) -> String) -> Vec<u64> {
+/// The fields of an event of a run that ended at this time. `process_name` knows the name of a process by its number.
+pub(super) fn fields(
+    record: &Record<'_>,
+    ended_at: Nanos,
+    strings: &mut Strings,
+    process_name: impl Fn(u32) -> String,
+) -> Vec<u64> {
     let mut t = |text: &str| strings.of(text);
-    match event {
+    match &record.event {
         Event::RunBegan { seed, what } => vec![t(&seed.to_string()), t(what)],
         Event::Phase { name } | Event::Probe { name } => vec![t(name)],
         Event::Machine { name, state } => vec![t(name), t(state)],
@@ -127,7 +125,9 @@ pub(super) fn fields(event: &Event<'_>, strings: &mut Strings, process_name: imp
             vec![(*process).into(), t(name), t(machine), t(&format!("{a}.{b}.{c}.{d}"))]
         }
         Event::ProcessEnded { process, end } => {
-            vec![(*process).into(), t(&process_name(*process)), t(&ending(end))]
+            let is_alive = is_teardown(record, ended_at);
+            let how = if is_alive { "was alive when the run ended".to_owned() } else { end.to_string() };
+            vec![(*process).into(), t(&process_name(*process)), t(&how)]
         }
         Event::Panicked { message, location } => vec![t(message), t(location)],
         // A status is a byte to whoever reads it; negative ones are shells' business.

@@ -15,7 +15,7 @@ pub(super) struct Summary {
     pub hazards: BTreeMap<String, (u64, Nanos)>,
     /// Situations that were reached, and when first.
     pub probes: BTreeMap<String, Nanos>,
-    /// Faults that struck: kind, target, from, until.
+    /// Faults that struck: kind, target, from, until; both times are the same if it was over at once.
     pub faults: Vec<(String, String, Nanos, Option<Nanos>)>,
     /// Words of the violations that may be objects' names.
     pub named: BTreeSet<String>,

@@ -57,5 +57,5 @@ function newTable(app, scroller) {
   }
 
   scroller.addEventListener('scroll', () => requestAnimationFrame(paint), { passive: true });
-  return { collect, paint, reveal, count: () => entries.length };
+  return { collect, paint, reveal };
 }

@@ -38,13 +38,15 @@ function parseClock(text) {
   return (Number(found[1] || 0) * 3600 + Number(found[2] || 0) * 60 + Number(found[3])) * 1e9;
 }
 
-/** A duration in the unit that suits it. */
+/** A duration in the unit that suits what it is rounded to: 999.9 µs are 1 ms. */
 function duration(ns) {
   if (ns < 1e3) return `${ns} ns`;
-  if (ns < 1e6) return `${(ns / 1e3).toPrecision(3)} µs`;
-  if (ns < 1e9) return `${Number((ns / 1e6).toPrecision(3))} ms`;
-  if (ns < 60e9) return `${Number((ns / 1e9).toPrecision(3))} s`;
-  return `${Math.floor(ns / 60e9)} min ${Math.round((ns % 60e9) / 1e9)} s`;
+  const rounded = Number(ns.toPrecision(3));
+  if (rounded < 1e6) return `${rounded / 1e3} µs`;
+  if (rounded < 1e9) return `${rounded / 1e6} ms`;
+  if (rounded < 60e9) return `${rounded / 1e9} s`;
+  const seconds = Math.round(ns / 1e9);
+  return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
 /** A count with its noun. */

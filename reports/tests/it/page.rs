@@ -58,11 +58,19 @@ impl Told {
         (group["label"].as_str().unwrap().to_owned(), lane["label"].as_str().unwrap().to_owned())
     }
 
-    /// Lane, style and whether it has an end, of every bar.
+    /// Lane and style of every bar.
     fn bars(&self) -> Vec<(String, String)> {
         let bars = self.part("bars").as_array().unwrap().iter();
         let lane = |bar: &Value| self.part("lanes")[bar[0].as_u64().unwrap() as usize]["label"].clone();
         bars.map(|bar| (lane(bar).as_str().unwrap().to_owned(), bar[3].as_str().unwrap().to_owned())).collect()
+    }
+
+    /// When the first bar of this lane and style begins and ends.
+    fn span(&self, lane: &str, style: &str) -> (Nanos, Nanos) {
+        let bars = self.bars();
+        let place = bars.iter().position(|bar| bar.0 == lane && bar.1 == style);
+        let bar = &self.part("bars")[place.unwrap_or_else(|| panic!("{lane} has no bar {style}: {bars:?}"))];
+        (Nanos(bar[1].as_u64().unwrap()), Nanos(bar[2].as_u64().unwrap()))
     }
 }
 
@@ -103,12 +111,52 @@ fn lives_and_states_are_bars() {
         ("vol-1", "object"),
         ("worker-1", "running"),
         ("slow-api: all clients", "fault"),
-        ("manager-x7", "ended-badly"),
+        ("manager-x7", "process"),
+        ("manager-y8", "ended-badly"),
         ("manager-x7: tool", "program"),
         ("manager-x7 · exec tool backup", "call-failed"),
         ("leader", "heartbeats"),
     ] {
         assert!(bars.contains(&(lane.to_owned(), style.to_owned())), "{lane} has no bar {style}: {bars:?}");
+    }
+}
+
+#[test]
+fn who_is_killed_ended_badly_and_who_is_alive_at_the_end_did_not() {
+    let file = run(Story::FAILS);
+    let told = Told::of(&file);
+    let bad: Vec<_> = told.bars().into_iter().filter(|(_, style)| style == "ended-badly").collect();
+    assert_eq!(bad, [("manager-y8".to_owned(), "ended-badly".to_owned())]);
+    assert!(told.span("manager-y8", "ended-badly").1 < file.header.ended_at);
+    assert_eq!(told.span("manager-x7", "process").1, file.header.ended_at);
+    let ends = told.rows("process-ended").into_iter().map(|row| {
+        let event = &told.part("events")[row];
+        (told.text(&event[8]), told.text(&event[9]), event[1].as_u64().unwrap())
+    });
+    assert_eq!(
+        ends.collect::<Vec<_>>(),
+        [
+            ("ns/manager-x7/manager:tool", "exited with 1", 1),
+            ("ns/manager-y8/manager", "was killed", 1),
+            ("corral", "was alive when the run ended", 0),
+            ("kube-apiserver", "was alive when the run ended", 0),
+            ("ns/manager-x7/manager", "was alive when the run ended", 0),
+        ]
+    );
+}
+
+#[test]
+fn a_fault_that_is_over_at_once_has_one_time() {
+    let file = run(Story::FAILS);
+    let told = Told::of(&file);
+    let (from, until) = told.span("kill-process: ns/manager-y8*", "fault");
+    assert_eq!(from, until);
+    let (begins, ends) = told.span("slow-api: all clients", "fault");
+    let html = html(&file, None);
+    for said in
+        [format!(">{from}  kill-process of ns/manager-y8*<"), format!(">{begins} to {ends}  slow-api of all clients<")]
+    {
+        assert!(html.contains(&said), "{said} is not said");
     }
 }
 

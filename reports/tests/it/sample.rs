@@ -85,6 +85,16 @@ impl Run {
         let event = Event::Fault { kind: "slow-api".into(), target: "all clients".into(), begins };
         self.record(0, 0, event);
     }
+
+    /// A fault that is over at once.
+    fn kill(&mut self, process: u32, pod: &str) {
+        self.at += MILLI / 10;
+        let target = format!("ns/{pod}*");
+        let fault = |begins| Event::Fault { kind: "kill-process".into(), target: target.as_str().into(), begins };
+        for event in [fault(true), Event::ProcessEnded { process, end: End::Killed }, fault(false)] {
+            self.journal.record(Nanos(self.at), 0, 0, event);
+        }
+    }
 }
 
 /// The process and where it runs.
@@ -93,7 +103,7 @@ fn began(process: u32, name: &str, machine: &str) -> Event<'static> {
     Event::ProcessBegan { process, name: name.to_owned().into(), machine: machine.to_owned().into(), address }
 }
 
-/// A run: machines, a client, a controller, a fault; a backup of the volume, and what became of it.
+/// A run: machines, a client, a controller, faults; a backup of the volume, and what became of it.
 pub fn run(story: Story<'_>) -> JournalFile {
     let Story { volume, fails, rounds } = story;
     let mut run = Run { journal: Journal::new(true), at: 0, version: 0, logs: Vec::new() };
@@ -105,6 +115,7 @@ pub fn run(story: Story<'_>) -> JournalFile {
     run.record(1, 0, began(2, "kube-apiserver", "control-plane"));
     run.record(1, 0, began(3, "ns/manager-x7/manager", "worker-1"));
     run.record(1, 0, began(4, "ns/manager-x7/manager:tool", "worker-1"));
+    run.record(1, 0, began(5, "ns/manager-y8/manager", "worker-1"));
     run.phase("set-up");
     run.write("create", "Lease", "leader", &[("spec.holder", "manager-x7")]);
     run.write("create", "Volume", volume, &[("spec.size", "16Mi"), ("metadata.name", volume)]);
@@ -153,6 +164,7 @@ pub fn run(story: Story<'_>) -> JournalFile {
     run.record(2, call, stored);
     run.record(3, 0, Event::Executed { command: "tool backup".into(), code: 1, took_ns: 300 * MILLI });
     run.record(0, 0, Event::ProcessEnded { process: 4, end: End::Exited(1) });
+    run.kill(5, "manager-y8");
     run.logs.push(LogEntry {
         at: Nanos(run.at),
         process: 3,
@@ -217,8 +229,12 @@ pub fn run(story: Story<'_>) -> JournalFile {
     }
     run.fault(false);
     run.phase("settle");
-    run.record(0, 0, Event::ProcessEnded { process: 3, end: End::Killed });
-    run.record(0, 0, Event::ScheduleDraw { value: u64::MAX });
+    run.at += SECOND;
+    // The run is over; its teardown kills whoever is left.
+    for process in 1..=3 {
+        run.journal.record(Nanos(run.at), 0, 0, Event::ProcessEnded { process, end: End::Killed });
+    }
+    run.journal.record(Nanos(run.at), 0, 0, Event::ScheduleDraw { value: u64::MAX });
     file(run, story)
 }
 
@@ -270,6 +286,7 @@ pub fn night() -> Night {
         divergence: lines(&["4m02.100000s  Backup b: created here, found there"]),
         chain: lines(&["4m01.000000s  phase: workload", "5m32.704000s  operations-end: SystemBackup sb-1"]),
         reproduce: lines(&["corral replay seeds/10740.toml"]),
+        also: Vec::new(),
         files: Files {
             seed: "10740.toml".into(),
             journal: "10740.jsonl".into(),
@@ -296,6 +313,7 @@ pub fn night() -> Night {
             "1m01.000000s  vol-1: block 7 reads zeros \u{1b}[31m<b>",
         ]),
         reproduce: lines(&["corral run volume-life --seed 4", "SEED=4 cargo test volume_life"]),
+        also: Vec::new(),
         files: Files { seed: "c3.toml".into(), journal: "c3.jsonl".into(), report: "c3.html".into(), twin: None },
     };
     Night {

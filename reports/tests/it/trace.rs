@@ -77,6 +77,36 @@ fn what_begins_ends_and_ids_are_its_own() {
 }
 
 #[test]
+fn a_fault_that_is_over_at_once_ends_when_it_begins() {
+    let events = trace(Story::FAILS);
+    let told: Vec<&Value> = events.iter().filter(|event| event["name"] == "kill-process: ns/manager-y8*").collect();
+    let [begin, end] = told.as_slice() else { panic!("{told:?}") };
+    assert!(begin["ph"] == "b" && end["ph"] == "e", "{told:?}");
+    assert_eq!((&begin["id"], &begin["ts"]), (&end["id"], &end["ts"]));
+}
+
+#[test]
+fn who_is_alive_when_the_run_ends_has_no_end() {
+    let file = run(Story::FAILS);
+    let events = trace(Story::FAILS);
+    let life = |name: &str| events.iter().find(|event| event["ph"] == "X" && event["name"] == name).expect("it lived");
+    let until = |life: &Value| (life["ts"].as_f64().unwrap() + life["dur"].as_f64().unwrap()) * 1_000.0;
+    let (alive, killed) = (life("ns/manager-x7/manager"), life("ns/manager-y8/manager"));
+    assert_eq!((&alive["args"]["end"], until(alive).round() as u64), (&Value::Null, file.header.ended_at.0));
+    assert_eq!(killed["args"]["end"], "was killed");
+}
+
+#[test]
+fn an_arrow_leads_from_a_deletion_to_who_removed_the_last_finalizer() {
+    let events = trace(Story::FAILS);
+    let at = |name: &str| &events.iter().find(|event| event["name"] == name).expect("it is told")["ts"];
+    let (deletion, answer) = (at("delete Backup ns/backup-1"), at("update Backup ns/backup-1: 200"));
+    let start = events.iter().find(|event| event["ph"] == "s" && event["ts"] == *deletion).expect("an arrow starts");
+    let end = events.iter().find(|event| event["ph"] == "f" && event["id"] == start["id"]).expect("it ends");
+    assert_eq!(&end["ts"], answer);
+}
+
+#[test]
 fn arrows_go_forward_from_something_to_something() {
     let events = trace(Story::FAILS);
     let mut marks: BTreeSet<(Track, u64)> = BTreeSet::new();

@@ -87,7 +87,7 @@ pub struct ReplayOptions {
 /// Options of `explain`.
 #[derive(Args, Debug)]
 pub struct ExplainOptions {
-    /// A seed file, or the journal of a failing run (*.jsonl)
+    /// A seed file, or the journal of a failing run
     pub file: PathBuf,
     /// For a journal: the journal of the passing twin
     #[arg(long, value_name = "JOURNAL")]

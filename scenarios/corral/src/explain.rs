@@ -1,5 +1,9 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use corral_core::journal::JournalFile;
 use corral_explore::{Failing, Job, Pool, decided, explain_seed_file, first_violation};
 use corral_scenarios::catalogue;
@@ -14,14 +18,12 @@ use crate::say::say;
 
 /// Explains a seed file's first failing arm, or a journal's first violation; status 1 if there is none.
 pub fn explain(options: &ExplainOptions) -> Done {
-    if options.file.extension().is_some_and(|ending| ending == "jsonl") {
+    if is_journal(&options.file) {
         return explain_journal(options);
     }
     if let Some(twin) = &options.twin {
         let twin = twin.display();
-        return Err(Refused::new(format!(
-            "--twin {twin}: a seed file names its own twin; allowed beside a journal (*.jsonl)"
-        )));
+        return Err(Refused::new(format!("--twin {twin}: a seed file names its own twin; allowed beside a journal")));
     }
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2, &file.title);
@@ -36,6 +38,13 @@ pub fn explain(options: &ExplainOptions) -> Done {
     explained.lines().for_each(say);
     drop(watchdog);
     tell_when(options, &run, &explained.violation)
+}
+
+/// Whether it is to be read as a journal: no seed file begins with a brace. By its name even if it holds something else, which is told of then.
+fn is_journal(path: &Path) -> bool {
+    let mut first = [0];
+    let begins = File::open(path).and_then(|mut file| file.read_exact(&mut first));
+    path.extension().is_some_and(|ending| ending == "jsonl") || (begins.is_ok() && first == *b"{")
 }
 
 fn explain_journal(options: &ExplainOptions) -> Done {

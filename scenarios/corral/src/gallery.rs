@@ -1,12 +1,13 @@
 //! `corral replay --out DIR`: a page for each seed file, of its first failing arm beside the twin that passes, and an index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use corral_core::journal::JournalFile;
 use corral_explore::{Finding, Origin, Pool, Tally, in_parallel, twin_of_seed_file};
 use corral_scenarios::catalogue;
 use corral_world::SeedFile;
+use corral_world::text::quoted;
 
 use crate::bench::timed;
 use crate::failure::Refused;
@@ -15,6 +16,18 @@ use crate::fuzz::workers;
 use crate::night::{self, Told};
 use crate::replay::name_of;
 use crate::say::say;
+
+/// Refuses files of one name: what is kept of one would be taken for the other's.
+pub fn check_names(loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
+    let mut known = BTreeMap::new();
+    for (path, _) in loaded {
+        if let Some(other) = known.insert(name_of(path), path) {
+            let (path, other) = (path.display(), other.display());
+            return Err(Refused::new(format!("{path}: {other} has its name; allowed are files of different names")));
+        }
+    }
+    Ok(())
+}
 
 /// Writes the pages of all that still show what they are about; the rest is not told.
 pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<(), Refused> {
@@ -66,7 +79,7 @@ fn tell(
     let pool = Pool::start(workers(Some(1))?);
     finding.replay(&pool, catalogue(), twin.as_ref(), origin, &files).map_err(Refused::new)?;
     night::write_page(out, &name, &finding).map_err(Refused::new)?;
-    let reproduce = vec![format!("corral replay {}", path.display()), recipe.command(Some(path))];
+    let reproduce = vec![format!("corral replay {}", quoted(path.display())), recipe.command(Some(path))];
     let told = finding::told(&recipe, &finding, &name, reproduce);
     let passes = file.passes.iter().map(|arm| format!("{arm}: passes")).collect();
     let story = format!("{}. {}", file.title, told.story);

@@ -6,17 +6,22 @@ use std::time::Duration;
 
 use corral_explore::in_parallel;
 use corral_scenarios::catalogue;
+use corral_world::text::quoted;
 use corral_world::{Arm, Recipe, RunOptions, SeedFile, Verdict};
 
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::jobs;
+use crate::gallery::check_names;
 use crate::say::say;
 use crate::table::table;
 
 /// Replays and prints a table; status 1 if anything is not as the files say.
 pub fn replay(options: &ReplayOptions) -> Done {
     let loaded = load(&options.files)?;
+    if options.out.is_some() {
+        check_names(&loaded)?;
+    }
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
     // Those that are not as expected, and how long a run of each takes.
@@ -45,7 +50,7 @@ pub fn replay(options: &ReplayOptions) -> Done {
                 }),
             );
         } else {
-            let reproduce = format!("  reproduce: corral replay {}", path.display());
+            let reproduce = format!("  reproduce: corral replay {}", quoted(path.display()));
             notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
         }
         if finding.is_bad() {

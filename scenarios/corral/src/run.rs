@@ -42,7 +42,8 @@ pub fn run(options: &RunOptions) -> Done {
         plan: Some(plan.clone()),
         fork: options.fork,
     };
-    let _watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time, &recipe.title());
+    let limit = corral_explore::Limits::default().run_time * (1 + u32::from(options.twice));
+    let _watchdog = corral_explore::watchdog(limit, &recipe.title());
     let verdict = corral_world::run(scenario.clone(), &arm, seed, Some(plan.clone()), run_options.clone())?;
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
         say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));

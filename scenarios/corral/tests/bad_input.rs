@@ -126,6 +126,22 @@ fn what_is_no_journal_is_not_inspected() {
 }
 
 #[test]
+fn a_journal_is_known_by_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = seed_file(&folder, "{\"header\":{}}");
+    expect(&["explain", path.to_str().unwrap()], &["line 1: is no journal's"]);
+}
+
+#[test]
+fn files_of_one_name_have_no_pages_in_one_folder() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [one, other] = folders.each_ref().map(|folder| seed_file(folder, RIGHT).display().to_string());
+    let out = folders[0].path().join("pages");
+    expect(&["replay", &one, &other, "--out", out.to_str().unwrap()], &[&one, &other, "has its name"]);
+    assert!(!out.exists(), "nothing was half-written");
+}
+
+#[test]
 fn plans_with_impossible_values_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refused = |plan: &str, parts: &[&str]| {

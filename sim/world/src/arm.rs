@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::quoted;
+
 /// What of the system under test runs. Its words are the catalogue's (see [`crate::Catalogue`]); empty means the default.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +32,7 @@ pub struct Arm {
 }
 
 impl Arm {
-    /// The command-line options that name this arm.
+    /// The command-line options that name this arm, for a shell.
     pub fn options(&self) -> String {
         let mut options = Vec::new();
         if !self.from.is_empty() {
@@ -42,7 +44,7 @@ impl Arm {
         options.extend(self.defect.iter().map(|id| format!("--defect {id}")));
         options.extend(self.cured.iter().map(|id| format!("--cured {id}")));
         options.extend(self.silenced.iter().map(|id| format!("--silenced {id}")));
-        options.extend(self.set.iter().map(|(key, value)| format!("--set {key}={value}")));
+        options.extend(self.set.iter().map(|(key, value)| format!("--set {}", quoted(format_args!("{key}={value}")))));
         options.join(" ")
     }
 }

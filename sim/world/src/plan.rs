@@ -83,13 +83,19 @@ impl Trigger {
     /// What cannot be, in one line.
     ///
     /// # Errors
-    /// It waits for nothing or for two things, or for the zeroth event.
+    /// It waits for nothing or for two things, or for the zeroth event, or says of one thing what can be said of the other only.
     pub fn check(&self) -> Result<(), String> {
         if self.api.is_some() == self.store.is_some() {
             return Err("on: allowed is exactly one of api and store".into());
         }
         if self.api.is_some() && self.kind.is_empty() {
             return Err("on: api needs the kind of the object".into());
+        }
+        if self.api.is_some() && !self.key.is_empty() {
+            return Err("on: key is for store; allowed beside api are kind, name and nth".into());
+        }
+        if self.store.is_some() && !(self.kind.is_empty() && self.name.is_empty()) {
+            return Err("on: kind and name are for api; allowed beside store are key and nth".into());
         }
         if self.nth == 0 {
             return Err("on: nth = 0 never comes; allowed is 1 or more".into());
@@ -175,6 +181,9 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
         assert!(refused("nth = 1").contains("exactly one"));
         assert!(refused("api = \"create\"\nstore = \"put\"").contains("exactly one"));
         assert!(refused("api = \"create\"").contains("kind"));
+        assert!(refused("api = \"create\"\nkind = \"Backup\"\nkey = \"x\"").contains("kind, name and nth"));
+        assert!(refused("store = \"put\"\nkind = \"Backup\"").contains("key and nth"));
+        assert!(refused("store = \"put\"\nname = \"x\"").contains("key and nth"));
         assert!(refused("store = \"put\"\nnth = 0").contains("nth"));
         assert!(toml::from_str::<Trigger>("colour = 1").is_err());
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arm::Arm;
 use crate::plan::Plan;
+use crate::text::quoted;
 
 /// A run, as data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,10 +35,10 @@ impl Recipe {
         format!("{scenario}, seed {seed}, {arm}{fork}")
     }
 
-    /// The command line that does it; `plan` is the file that its plan stands in, if that is not the seed's own.
+    /// The command line that does it, for a shell; `plan` is the file that its plan stands in, if that is not the seed's own.
     pub fn command(&self, plan: Option<&Path>) -> String {
         let Recipe { scenario, seed, arm, .. } = self;
-        let plan = plan.map_or_else(String::new, |path| format!("--plan {}", path.display()));
+        let plan = plan.map_or_else(String::new, |path| format!("--plan {}", quoted(path.display())));
         let fork = self.fork.map_or_else(String::new, |fork| format!("--fork {fork}"));
         let words = [format!("corral run {scenario} --seed {seed}"), arm.options(), plan, fork];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")

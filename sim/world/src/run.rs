@@ -136,14 +136,17 @@ async fn act(scenario: Arc<dyn Scenario>, spec: ClusterSpec, stage: &Arc<Stage>)
     stage.phase("settle");
     settle(stage).await;
     let judge = || scenario.oracles().iter().for_each(|oracle| oracle.judge(stage));
-    let has_complaints = stage.has_complaints(judge);
-    if has_complaints {
+    let trial = stage.try_judging(judge);
+    if trial.has_complaints {
         corral_core::sleep(POLL_TIME).await;
         settle(stage).await;
     }
     stage.phase("judge");
-    if has_complaints {
+    if trial.has_complaints {
         judge();
+    } else {
+        // Nothing has happened since: it would judge the same again.
+        trial.hazards.iter().for_each(|[name, object, detail]| stage.hazard(name, object, detail));
     }
 }
 

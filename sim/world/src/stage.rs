@@ -25,6 +25,15 @@ pub(crate) struct Findings {
     pub idle_faults: Vec<String>,
 }
 
+/// What a judging would have recorded.
+#[derive(Debug, Default)]
+pub(crate) struct Trial {
+    /// Whether it found damage.
+    pub has_complaints: bool,
+    /// Name, object and detail of the hazards that it saw.
+    pub hazards: Vec<[String; 3]>,
+}
+
 /// One run's stage.
 pub struct Stage {
     /// The plan.
@@ -50,8 +59,8 @@ struct State {
     /// Machines that are off or frozen: one fault has them at a time.
     held: BTreeSet<String>,
     last_undo: u64,
-    /// While a judging is tried: how much damage it has found.
-    complaints: Option<u32>,
+    /// While a judging is tried: what it has found.
+    trial: Option<Trial>,
     last_change: Nanos,
     /// Kind of the object that was changed then, and who did it.
     last_changed: (String, String),
@@ -164,19 +173,19 @@ impl Stage {
         self.violation_as(oracle, &crate::text::normalised(detail), detail);
     }
 
-    /// Whether this judging would record damage; it records none.
-    pub(crate) fn has_complaints(&self, judging: impl FnOnce()) -> bool {
-        self.state().complaints = Some(0);
+    /// What this judging would record; it records nothing.
+    pub(crate) fn try_judging(&self, judging: impl FnOnce()) -> Trial {
+        self.state().trial = Some(Trial::default());
         judging();
-        self.state().complaints.take().is_some_and(|count| count > 0)
+        self.state().trial.take().unwrap_or_default()
     }
 
     /// Records damage under a signature of the oracle's own making.
     pub fn violation_as(&self, oracle: &str, signature: &str, detail: &str) {
         {
             let mut state = self.state();
-            if let Some(complaints) = &mut state.complaints {
-                *complaints += 1;
+            if let Some(trial) = &mut state.trial {
+                trial.has_complaints = true;
                 return;
             }
             if state.violations.iter().any(|known| known.oracle == oracle && known.signature == signature) {
@@ -197,8 +206,8 @@ impl Stage {
     pub fn hazard(&self, name: &str, object: &str, detail: &str) {
         {
             let mut state = self.state();
-            // A judging that is tried leaves nothing behind.
-            if state.complaints.is_some() {
+            if let Some(trial) = &mut state.trial {
+                trial.hazards.push([name, object, detail].map(str::to_owned));
                 return;
             }
             *state.hazards.entry(name.to_owned()).or_default() += 1;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use corral_core::journal::Event;
+use corral_core::journal::{Event, full_name};
 
 /// What is stored, by kind and name, as far as it was written in this run.
 #[derive(Default)]
@@ -25,8 +25,7 @@ impl StaleReads {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::ApiWrite { verb, kind, namespace, name, resource_version, .. } => {
-                let name = if namespace.is_empty() { name.to_string() } else { format!("{namespace}/{name}") };
-                let object = (kind.to_string(), name);
+                let object = (kind.to_string(), full_name(namespace, name));
                 let before = newest.get(&object).map(|stored| stored.version).filter(|_| verb == "delete");
                 newest.insert(object, Stored { version: *resource_version, gone_after: before });
                 Vec::new()
@@ -42,7 +41,7 @@ impl StaleReads {
                     // What this very write made of the object is no news to it.
                     let made = stored == *resource_version || gone_after == Some(*resource_version);
                     let is_own = read.kind == *kind && read.name == *name && made;
-                    let is_stale = read.resource_version < stored && !is_own && read.name != "*";
+                    let is_stale = read.resource_version < stored && !is_own;
                     is_stale.then(|| (format!("{} {}", object.0, object.1), read.resource_version, stored))
                 });
                 stale.collect()

@@ -1,5 +1,6 @@
-//! How durations, names and signatures are written by people.
+//! How durations, names, signatures and words of a command line are written by people.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use corral_core::{Fork, Nanos};
@@ -45,6 +46,13 @@ pub fn unknown_name<'a>(what: &str, name: &str, known: impl IntoIterator<Item = 
     }
 }
 
+/// A word of a command line, so that a shell takes it for one and as it stands.
+pub fn quoted(word: impl Display) -> String {
+    let word = word.to_string();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:=,+@%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+}
+
 /// A message with all that is random in it made equal, so that equal failures group: runs of eight or more hexadecimal digits and uids become `*`.
 pub fn normalised(message: &str) -> String {
     let random = regex_lite::Regex::new(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{8,}")
@@ -82,6 +90,16 @@ mod tests {
         let line = unknown_name("scenario", "backup-clenup", ["backup-cleanup", "upgrade"]);
         assert!(line.contains("did you mean \"backup-cleanup\"?"), "{line}");
         assert!(!unknown_name("scenario", "zzz", ["backup-cleanup"]).contains("did you mean"));
+    }
+
+    #[test]
+    fn a_shell_reads_quoted_words_as_they_stand() {
+        for plain in ["seeds/10740.toml", "lock-wait=0s", "a_b:c,d+e@f%1"] {
+            assert_eq!(quoted(plain), plain);
+        }
+        assert_eq!(quoted("my night/a.toml"), "'my night/a.toml'");
+        assert_eq!(quoted("it's $5"), r"'it'\''s $5'");
+        assert_eq!((quoted(""), quoted("~")), ("''".to_owned(), "'~'".to_owned()));
     }
 
     #[test]

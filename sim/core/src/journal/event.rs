@@ -1,6 +1,7 @@
 //! What can happen in a run, as types. Not one word of Longhorn: machines, processes, connections, API writes, store operations, faults, verdicts.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use crate::nanos::Nanos;
 /// Text in an event: borrowed while it is recorded, owned when it is read back.
 pub type Text<'a> = Cow<'a, str>;
 
-/// How a process came to its end.
+/// How a process came to its end. Its `Display` follows the process's name: `was killed`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum End {
     /// Its main returned, or it called exit.
@@ -33,6 +34,17 @@ impl End {
     }
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Exited(code) => write!(f, "exited with {code}"),
+            End::Killed => f.write_str("was killed"),
+            End::Panicked => f.write_str("panicked"),
+            End::MachineLost => f.write_str("was lost with its machine"),
+        }
+    }
+}
+
 /// What a client had read before it wrote: the evidence for "who acted on what, how old".
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Read<'a> {
@@ -46,6 +58,11 @@ pub struct Read<'a> {
     pub age_ns: u64,
     /// True if it came from an informer's cache, false if from the server.
     pub cached: bool,
+}
+
+/// A name as [`Read`] has it.
+pub fn full_name(namespace: &str, name: &str) -> String {
+    if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
 }
 
 /// One typed event. Recorded through [`super::Journal::record`]; its kind is the variant's name.
