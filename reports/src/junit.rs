@@ -67,13 +67,12 @@ fn case(writer: &mut Writer<Vec<u8>>, scenario: &str, finding: &Finding) {
 
 /// What a build server shows of a failure.
 fn body(finding: &Finding) -> String {
-    let head = format!(
-        "{} runs showed it; this is seed {}, {}, at {}.",
-        finding.runs,
-        finding.seed,
-        finding.arm,
-        Nanos(finding.at_ns)
-    );
+    let mut head = format!("{} runs showed it; this is seed {}, {}", finding.runs, finding.seed, finding.arm);
+    // Of a smaller run the story tells.
+    if finding.at_ns > 0 && finding.removed.is_empty() {
+        head.push_str(&format!(", at {}", Nanos(finding.at_ns)));
+    }
+    head.push('.');
     let mut paragraphs = vec![head, finding.story.clone()];
     let told = [
         ("To see it again:", &finding.reproduce),

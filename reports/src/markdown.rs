@@ -13,13 +13,9 @@ pub fn markdown(night: &Night) -> String {
     let mut text = format!("# {}\n\n", inline(&night.title));
     let Night { runs, failed, commit, toolchain, machine, .. } = night;
     let (simulated, real) = (night.simulated_seconds / 3600.0, night.real_seconds / 3600.0);
-    line(
-        &mut text,
-        format_args!(
-            "{runs} runs ({}), {failed} with damage; {simulated:.1} h simulated in {real:.2} h.",
-            night.seeds.join("; ")
-        ),
-    );
+    let seeds = if night.seeds.is_empty() { String::new() } else { format!(" ({})", night.seeds.join("; ")) };
+    let runs = count(*runs as usize, "run");
+    line(&mut text, format_args!("{runs}{seeds}, {failed} with damage; {simulated:.1} h simulated in {real:.2} h."));
     line(&mut text, format_args!("Corral {commit}, Rust {toolchain}, {}.\n", inline(machine)));
     if night.findings.is_empty() {
         text.push_str("Nothing was found.\n");

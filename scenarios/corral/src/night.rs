@@ -5,12 +5,14 @@
 //! before is whole. `summary.md`, to open an issue with, goes with them.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use corral_core::journal::{JournalFile, content_hash};
-use corral_explore::{Decided, Finding, Group, Origin, Ran, Signature, Tally, parting, violations, with_plan};
+use corral_explore::{
+    Decided, Finding, Group, Origin, Ran, Signature, Tally, parting, violations, with_plan, write_whole,
+};
 use corral_reports::{Files, Night, Page};
 use corral_scenarios::catalogue;
 use corral_world::text::quoted;
@@ -136,10 +138,11 @@ impl NightFolder {
     pub fn found(&mut self, ran: &Ran, finding: &Finding, tally: &Tally, took: Duration) -> io::Result<()> {
         let name = name_of(&ran.recipe);
         let seed = self.path.join(format!("{name}.toml"));
+        let reproduce = reproduce(&self.path, &ran.recipe);
+        // Whatever cannot be written here is told elsewhere: on the terminal, in another place's JUnit.
+        self.findings.push(finding::told(&ran.recipe, finding, &name, reproduce));
         write(&seed, finding::seed_file_as_known(finding, &self.told).to_toml().as_bytes())?;
         write_page(&self.path, &name, finding)?;
-        let reproduce = reproduce(&self.path, &ran.recipe);
-        self.findings.push(finding::told(&ran.recipe, finding, &name, reproduce));
         self.write_pages(tally, took)
     }
 
@@ -272,8 +275,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Refused> {
 
 /// Writes a file as a whole or not at all.
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("part");
-    let written = std::fs::write(&beside, content).and_then(|()| std::fs::rename(&beside, path));
+    let written = write_whole(path, |out| out.write_all(content));
     written.map_err(|error| at(path, &error))
 }
 

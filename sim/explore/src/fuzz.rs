@@ -139,7 +139,13 @@ pub fn fuzz(
             under_way.push_back((pool.submit(job), recipe));
         }
         let Some((ticket, _)) = under_way.front() else { return Ok(()) };
-        let Some(result) = pool.wait(*ticket, Duration::from_millis(200))? else { continue };
+        // What is done when the time is over still counts.
+        let wait = if has_time { Duration::from_millis(200) } else { Duration::ZERO };
+        let result = match pool.wait(*ticket, wait)? {
+            Some(result) => result,
+            None if has_time => continue,
+            None => return Ok(()),
+        };
         let Some((_, recipe)) = under_way.pop_front() else { return Ok(()) };
         let ran = Ran::new(recipe, &result, &met);
         met.extend(&ran.new_situations);

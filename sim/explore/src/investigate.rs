@@ -115,11 +115,21 @@ pub fn investigate(
     let recipe = with_plan(catalogue, &ran.recipe);
     let mut finding = Finding::new(recipe.clone(), wanted.clone());
     finding.along = ran.signatures.difference(wanted).cloned().collect();
-    if ran.digest.is_empty() {
+    if ran.is_stuck() {
         finding.remarks.push("it did not come to an end, and was not run again".to_owned());
         return Ok(finding);
     }
     let alone = pool.run_alone(&Job::from(ran.recipe.clone()))?;
+    if ran.digest.is_empty() {
+        finding.remarks.push(match alone.verdict() {
+            Some(verdict) if verdict.passed() => {
+                "run again alone it passes: its worker was ended by something else".to_owned()
+            }
+            Some(_) => "run again alone it comes to an end, and fails otherwise".to_owned(),
+            None => "run again alone it does not come to an end either".to_owned(),
+        });
+        return Ok(finding);
+    }
     if alone.verdict().is_none_or(|verdict| verdict.digest != ran.digest) {
         finding.is_deterministic = false;
         finding.remarks.push("not deterministic: run again alone it is another run".to_owned());

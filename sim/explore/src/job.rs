@@ -1,8 +1,7 @@
 //! One run as a line of JSON to a worker, and its result as a line back.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{BufRead, BufWriter, Write};
+use std::io::{BufRead, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pool::Limits;
 use crate::watchdog::watchdog;
+use crate::whole::write_whole;
 
 /// A run to be done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub enum Outcome {
     Died(String),
 }
 
+/// The signature of a run that the watchdog ended.
+pub(crate) const STUCK: &str = "the run does not end: the watchdog stopped it";
+
 /// Oracle and signature: what groups equal failures.
 pub type Signature = (String, String);
 
@@ -75,7 +78,7 @@ impl JobResult {
         let own = |signature: &str| [(OWN_FAULT.to_owned(), signature.to_owned())].into();
         match &self.outcome {
             Outcome::Judged(verdict) => verdict.violations.iter().map(Violation::group).collect(),
-            Outcome::Stuck => own("the run does not end: the watchdog stopped it"),
+            Outcome::Stuck => own(STUCK),
             Outcome::Died(words) => own(&format!("the worker died: {}", corral_world::text::normalised(words))),
         }
     }
@@ -138,10 +141,7 @@ impl Keep {
         let Some(journal) = &verdict.journal else { return Ok(()) };
         self.header.digest.clone_from(&verdict.digest);
         self.header.ended_at = verdict.simulated;
-        let beside = self.path.with_extension("jsonl.part");
-        let written = File::create(&beside)
-            .and_then(|out| file::write(BufWriter::new(out), &self.header, journal, &verdict.logs))
-            .and_then(|()| std::fs::rename(&beside, &self.path));
+        let written = write_whole(&self.path, |out| file::write(out, &self.header, journal, &verdict.logs));
         written.map_err(|error| format!("{}: cannot write the journal: {error}", self.path.display()))
     }
 }

@@ -16,6 +16,7 @@ mod shrink;
 mod tally;
 mod twin;
 mod watchdog;
+mod whole;
 
 pub use attribute::{Attribution, Part, Share, attribute};
 pub use explain::{
@@ -32,3 +33,4 @@ pub use shrink::{ShrinkBudget, Shrunk, shrink};
 pub use tally::{Group, Ran, Tally};
 pub use twin::{Twin, twin, twin_of_seed_file};
 pub use watchdog::{Watchdog, watchdog};
+pub use whole::write_whole;

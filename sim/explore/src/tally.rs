@@ -7,7 +7,7 @@ use corral_world::{Catalogue, Recipe};
 use serde::{Deserialize, Serialize};
 
 use crate::explain::symptomatic;
-use crate::job::{JobResult, Signature};
+use crate::job::{JobResult, STUCK, Signature};
 
 /// So many runs of a group are named.
 const NAMED: usize = 5;
@@ -43,7 +43,7 @@ pub struct Tally {
     pub runs: u64,
     /// Runs that failed.
     pub failed: u64,
-    /// Whether a run never ended or took its worker with it.
+    /// Whether a run never ended.
     pub stuck: bool,
     /// Simulated time, all runs together.
     pub simulated: Duration,
@@ -95,6 +95,11 @@ impl Ran {
         }
     }
 
+    /// Whether the watchdog ended it.
+    pub fn is_stuck(&self) -> bool {
+        self.signatures.iter().any(|(_, signature)| signature == STUCK)
+    }
+
     /// Where it stands among others: by seed, then by scenario.
     pub fn place(&self) -> (u64, &str) {
         (self.recipe.seed, &self.recipe.scenario)
@@ -107,7 +112,7 @@ impl Tally {
     pub fn add(&mut self, ran: &Ran, catalogue: &dyn Catalogue) -> BTreeSet<Signature> {
         self.runs += 1;
         self.failed += u64::from(!ran.signatures.is_empty());
-        self.stuck |= ran.digest.is_empty();
+        self.stuck |= ran.is_stuck();
         self.simulated += Duration::from_millis(ran.simulated_ms);
         self.events += ran.events;
         self.situations.extend(&ran.new_situations);

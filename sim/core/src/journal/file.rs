@@ -8,7 +8,7 @@ use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Change, Kept, Record};
+use super::{Change, Kept, Record, digest_of};
 use crate::nanos::Nanos;
 
 /// What run a journal is of.
@@ -87,6 +87,14 @@ pub enum JournalFileError {
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    /// Lines of it are missing, or are not what was written.
+    #[error("was cut off or changed: its events have digest {found}, its first line says {told}")]
+    Altered {
+        /// The digest in its header.
+        told: String,
+        /// The digest of its events.
+        found: String,
+    },
     /// A line of it is not what it should be.
     #[error("line {line}: {message}")]
     Malformed {
@@ -135,7 +143,7 @@ pub fn write(mut out: impl Write, header: &Header, journal: &Kept, logs: &[LogEn
 /// Reads a journal.
 ///
 /// # Errors
-/// It cannot be read, or is no journal of this version.
+/// It cannot be read, is no journal of this version, or its events are not those of its run.
 pub fn read(input: impl BufRead) -> Result<JournalFile, JournalFileError> {
     let mut header = None;
     let (mut records, mut changes, mut logs) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -166,6 +174,10 @@ pub fn read(input: impl BufRead) -> Result<JournalFile, JournalFileError> {
     }
     let header =
         header.ok_or_else(|| JournalFileError::Malformed { line: 1, message: "the file is empty".to_owned() })?;
+    let found = format!("{:032x}", digest_of(&records));
+    if found != header.digest {
+        return Err(JournalFileError::Altered { told: header.digest, found });
+    }
     Ok(JournalFile { header, records, changes, logs })
 }
 
@@ -174,14 +186,14 @@ mod tests {
     use super::super::{Event, Journal};
     use super::*;
 
-    fn header() -> Header {
+    fn header(digest: u128) -> Header {
         Header {
             version: Header::VERSION,
             title: "a run".into(),
             reproduce: "corral run".into(),
             commit: "abc".into(),
             toolchain: "1".into(),
-            digest: "0".repeat(32),
+            digest: format!("{digest:032x}"),
             ended_at: Nanos(7),
             run: serde_json::json!({ "seed": 1 }),
         }
@@ -196,20 +208,28 @@ mod tests {
         let kept = journal.take_kept().unwrap();
         let log = LogEntry { at: Nanos(3), process: 3, name: "p".into(), level: "WARN".into(), text: "t".into() };
         let mut bytes = Vec::new();
-        write(&mut bytes, &header(), &kept, std::slice::from_ref(&log)).unwrap();
+        write(&mut bytes, &header(kept.digest()), &kept, std::slice::from_ref(&log)).unwrap();
         let file = read(bytes.as_slice()).unwrap();
-        assert_eq!(file.header, header());
+        assert_eq!(file.header, header(kept.digest()));
         assert_eq!(file.records, kept.iter().collect::<Vec<_>>());
         assert_eq!(file.changes[&first], kept.changes(first));
         assert_eq!(file.logs, [log]);
         let order: Vec<&str> = std::str::from_utf8(&bytes).unwrap().lines().map(|line| &line[2..5]).collect();
         assert_eq!(order, ["run", "eve", "log", "eve"]);
+        // Without its last line, without one in between, and with another time.
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for altered in [lines[..3].join("\n"), [&lines[..1], &lines[2..]].concat().join("\n"), text.replace(":5", ":6")]
+        {
+            let refused = read(altered.as_bytes()).unwrap_err().to_string();
+            assert!(refused.starts_with("was cut off or changed"), "{refused}");
+        }
     }
 
     #[test]
     fn what_is_no_journal_is_refused_by_its_line() {
         let mut good = Vec::new();
-        write(&mut good, &header(), &Kept::default(), &[]).unwrap();
+        write(&mut good, &header(0), &Kept::default(), &[]).unwrap();
         let good = String::from_utf8(good).unwrap();
         let refused = |text: &[u8]| read(text).unwrap_err().to_string();
         assert_eq!(refused(b""), "line 1: the file is empty");

@@ -90,6 +90,15 @@ impl Kept {
     }
 }
 
+/// The digest of a run with these events.
+fn digest_of(records: &[Record<'_>]) -> u128 {
+    records.iter().fold(0, |digest, record| chain(digest, &encoded(record, Vec::new())))
+}
+
+fn encoded(record: &Record<'_>, buffer: Vec<u8>) -> Vec<u8> {
+    postcard::to_extend(record, buffer).expect("encoding into memory cannot fail")
+}
+
 fn chain(digest: u128, bytes: &[u8]) -> u128 {
     xxh3_128_with_seed(bytes, (digest as u64) ^ (digest >> 64) as u64)
 }
@@ -114,7 +123,7 @@ impl Journal {
             Record { sequence: state.sequence, at, process, cause, folded: std::mem::take(&mut state.folded), event };
         let mut scratch = std::mem::take(&mut state.scratch);
         scratch.clear();
-        scratch = postcard::to_extend(&record, scratch).expect("encoding into memory cannot fail");
+        scratch = encoded(&record, scratch);
         state.digest = chain(state.digest, &scratch);
         if let Some(kept) = &mut state.kept {
             kept.bytes.extend_from_slice(&scratch);
