@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use corral_world::Plan;
-use corral_world::text::duration;
+use corral_world::text::{self, duration};
+use longhorn_api::settings;
 use serde::{Deserialize, Serialize};
 
 use crate::clients::pod::MACHINE;
@@ -215,7 +216,7 @@ pub fn read(plan: &Plan, cluster: &ClusterTable, upgrades: bool) -> Result<Vec<A
     for (index, step) in plan.steps.iter().enumerate() {
         let place = |error: String| format!("[[step]] {}: {error}", index + 1);
         let action: Result<Action, toml::de::Error> = step.action.clone().try_into();
-        let action = action.map_err(|error| place(error.message().trim().to_owned()))?;
+        let action = action.map_err(|error| place(text::refusal(&error)))?;
         action.check(cluster, upgrades).and_then(|()| reach.check(&action)).map_err(place)?;
         if action.fills_the_store() && !actions.iter().all(Action::fills_the_store) {
             let late = "fill-store after another step; the store is filled before the workload begins";
@@ -295,6 +296,7 @@ impl Action {
                     false => Err(format!("machine = {machine:?}; allowed are {}", workers.join(", "))),
                 }
             }
+            Self::SetSetting { name, value } => check_setting(name, value),
             Self::Wait { lasts } | Self::UseVolumes { lasts } => short("for", lasts),
             Self::SetBackupTarget { poll } => short("poll", poll),
             Self::PruneBackups { after, .. } => short("after", after),
@@ -302,6 +304,18 @@ impl Action {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a release has such a setting, and it could have this value: the client would wait for any other in vain.
+fn check_setting(name: &str, value: &str) -> Result<(), String> {
+    let known = settings::TABLE.iter().map(|definition| definition.name);
+    let definition = settings::definition(name).ok_or_else(|| text::unknown_name("setting", name, known))?;
+    let allowed = match definition.value {
+        _ if definition.takes(value) => return Ok(()),
+        settings::Value::Integer(low, high) => format!("is a whole number from {low} to {high}"),
+        _ => "are true and false".to_owned(),
+    };
+    Err(format!("set-setting: {name} = {value:?}; allowed {allowed}"))
 }
 
 /// Kubernetes' rule for names, with Longhorn's of at least two characters (util/util.go, `ValidateName`).

@@ -117,7 +117,7 @@ impl ClusterTable {
             table.insert("machines".to_owned(), low.into());
         }
         let cluster: Result<Self, toml::de::Error> = table.try_into();
-        let cluster = cluster.map_err(|error| format!("[cluster]: {}", error.message().trim()))?;
+        let cluster = cluster.map_err(|error| format!("[cluster]: {}", text::refusal(&error)))?;
         let percents = [(NETWORK_PERCENT.key, cluster.network_percent), (API_PERCENT.key, cluster.api_percent)];
         match percents.iter().find(|(_, value)| !PERCENT.contains(value)) {
             Some((key, value)) => {

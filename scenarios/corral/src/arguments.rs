@@ -70,7 +70,8 @@ impl Default for Command {
 pub struct ReplayOptions {
     /// Seed files
     pub files: Vec<PathBuf>,
-    /// Run the stored plan under N other seeds too, and say how many reach the violation
+    /// Run the stored plan under N other seeds too, and say how many reach the violation; exit status 1 unless of an arm that fails nine in ten do, and
+    /// of one that passes none
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub robust: u64,
     /// For a file of which an arm is not as expected, search for a seed (or a plan) under which it shows what it is about again, and propose it as a patch
@@ -92,7 +93,7 @@ pub struct ExplainOptions {
     /// For a journal: the journal of the passing twin
     #[arg(long, value_name = "JOURNAL")]
     pub twin: Option<PathBuf>,
-    /// Lines at the most
+    /// Lines at the most, without what --decided adds
     #[arg(long, value_name = "N", default_value_t = corral_explore::USUAL_LINES, value_parser = clap::value_parser!(u16).range(10..))]
     pub lines: u16,
     /// What became of the object of this name, instead of those that belong to the violation
@@ -110,7 +111,7 @@ pub struct ArmOptions {
     #[arg(long, value_name = "RELEASE", default_value = "", hide_default_value = true)]
     pub from: String,
     /// The release (see `corral list releases`)
-    #[arg(long, value_name = "RELEASE", default_value_t = corral_scenarios::default_release())]
+    #[arg(long, value_name = "RELEASE", default_value_t = corral_scenarios::default_release(), value_parser = parse_release)]
     pub release: String,
     /// Take a recorded defect away (see `corral list defects`)
     #[arg(long, value_name = "ID")]
@@ -138,6 +139,14 @@ impl ArmOptions {
             set: self.set.iter().cloned().collect::<BTreeMap<_, _>>(),
         }
     }
+}
+
+fn parse_release(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("it names none; see `corral list releases`".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is no address; allowed is IP:PORT, as in 127.0.0.1:8001"))
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -309,7 +318,7 @@ pub enum Listing {
 #[derive(Args, Debug)]
 pub struct ApiserverOptions {
     /// Where to listen
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8001")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8001", value_parser = parse_address)]
     pub listen: SocketAddr,
     /// Allow an address that other machines can reach; the server has no authentication
     #[arg(long)]
@@ -333,7 +342,7 @@ pub struct InspectOptions {
 #[derive(Args, Debug)]
 pub struct CrdsOptions {
     /// The release (see `corral list releases`)
-    #[arg(long, value_name = "RELEASE", default_value = "")]
+    #[arg(long, value_name = "RELEASE", default_value = "", hide_default_value = true)]
     pub release: String,
     /// Compare with this list: headings `## Kind`, lines `path type`. Names each gap; the last line is the share that is there
     #[arg(long, value_name = "FILE")]
@@ -347,7 +356,7 @@ pub struct BenchOptions {
     #[arg(long)]
     pub quick: bool,
     /// Only lines whose name contains this
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub only: String,
     /// Write the figures here
     #[arg(long, value_name = "FILE")]

@@ -99,12 +99,18 @@ const LINES: &[Line] = &[
     ("shrinking", explore::shrinking),
 ];
 
+/// The lines that need seeds/; outside a checkout the others are measured without them.
+const OF_SEEDS: [&str; 3] = ["replay", "page", "shrinking"];
+
 /// Measures and prints a table.
 pub fn bench(options: &BenchOptions) -> Done {
     let lines: Vec<&Line> = LINES.iter().filter(|(name, _)| name.contains(&options.only)).collect();
     if lines.is_empty() {
         let known = LINES.iter().map(|(name, _)| *name);
         return Err(corral_world::text::unknown_name("figure", &options.only, known).into());
+    }
+    if lines.iter().all(|(name, _)| OF_SEEDS.contains(name)) {
+        crate::replay::load(&[])?;
     }
     // They may be the same file.
     let earlier = options.compare.as_deref().map(load).transpose()?;

@@ -16,6 +16,11 @@ use crate::fuzz::workers;
 use crate::journal;
 use crate::say::say;
 
+/// Lines above what is told of a seed file: its title, and the run.
+const FILE_HEADING: u16 = 2;
+/// Lines above what is told of a journal: its title.
+const JOURNAL_HEADING: u16 = 1;
+
 /// Explains a seed file's first failing arm, or a journal's first violation; status 1 if there is none.
 pub fn explain(options: &ExplainOptions) -> Done {
     if is_journal(&options.file) {
@@ -28,7 +33,8 @@ pub fn explain(options: &ExplainOptions) -> Done {
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2, &file.title);
     let arm = &file.fails[0];
-    let Some((run, explained)) = explain_seed_file(&file, catalogue(), &options.about, options.lines)? else {
+    let lines = options.lines - FILE_HEADING;
+    let Some((run, explained)) = explain_seed_file(&file, catalogue(), &options.about, lines)? else {
         let signature = &file.expect.signature;
         say(format_args!("{}, {arm}: faded: this arm no longer shows {signature}", options.file.display()));
         return Ok(Status::Violation);
@@ -60,7 +66,8 @@ fn explain_journal(options: &ExplainOptions) -> Done {
     };
     let differs = twin.as_ref().map(|twin| format!("({})", twin.header.title)).unwrap_or_default();
     let twin = twin.as_ref().map(|twin| (twin, differs.as_str()));
-    let explained = corral_explore::explain(&run, &violation, twin, &options.about, options.lines)?;
+    let lines = options.lines - JOURNAL_HEADING;
+    let explained = corral_explore::explain(&run, &violation, twin, &options.about, lines)?;
     say(&run.header.title);
     explained.lines().for_each(say);
     tell_when(options, &run, &violation)

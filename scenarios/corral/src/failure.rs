@@ -11,7 +11,7 @@ pub enum Status {
     AsExpected = 0,
     /// A violation, or a seed file that did not behave as it says.
     Violation = 1,
-    /// Bad usage or bad input.
+    /// Bad usage or bad input; or nowhere to print to.
     Usage = 2,
     /// Two runs of one seed were not the same run.
     NotDeterministic = 3,

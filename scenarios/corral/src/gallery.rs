@@ -17,6 +17,18 @@ use crate::night::{self, Told};
 use crate::replay::name_of;
 use crate::say::say;
 
+/// Refuses what would be known only after the runs: files of one name, a folder that cannot be used. Makes the folder.
+pub fn prepare(out: &Path, loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
+    check_names(loaded)?;
+    std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
+    if out.join(night::RUNS).exists() {
+        return Err(Refused::new(format!("{}: holds the runs of a night; name another folder", out.display())));
+    }
+    let probe = out.join(".writable");
+    let tried = std::fs::write(&probe, "").and_then(|()| std::fs::remove_file(&probe));
+    tried.map_err(|error| Refused::path(out, "cannot be written", error))
+}
+
 /// Refuses files of one name: what is kept of one would be taken for the other's.
 pub fn check_names(loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
     let mut known = BTreeMap::new();
@@ -29,12 +41,8 @@ pub fn check_names(loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Writes the pages of all that still show what they are about; the rest is not told.
+/// Writes the pages of all that still show what they are about, into a folder that was prepared; the rest is not told.
 pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<(), Refused> {
-    std::fs::create_dir_all(out).map_err(|error| Refused::path(out, "cannot be made", error))?;
-    if out.join(night::RUNS).exists() {
-        return Err(Refused::new(format!("{}: holds the runs of a night; name another folder", out.display())));
-    }
     let scenarios: BTreeSet<&String> = loaded.iter().map(|(_, file)| &file.scenario).collect();
     let told_of = Told {
         arm: "of each file, the first that fails".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use corral_apiserver::Server;
 use corral_core::Nanos;
-use corral_core::journal::Header;
+use corral_core::journal::{Event, Header, JournalFile, Record};
 use corral_scenarios::catalogue;
 use corral_world::{Recipe, RunOptions, Verdict};
 use serde::Deserialize;
@@ -24,10 +24,15 @@ const REST_OF_A_MICROSECOND: Duration = Duration::from_nanos(999);
 
 /// Serves until Ctrl-C.
 pub fn inspect(options: &InspectOptions) -> Done {
-    let header = journal::read(&options.journal)?.header;
-    let end = header.ended_at;
-    if let Some(at) = options.at.map(|at| Nanos::ZERO + at).filter(|at| *at > end) {
-        return Err(Refused::new(format!("--at {at}: the run ended at {end}; allowed is from 0s to that")));
+    let JournalFile { header, records, .. } = journal::read(&options.journal)?;
+    let is_write = |record: &&Record<'_>| matches!(record.event, Event::ApiWrite { .. });
+    let (first, end) = (records.iter().find(is_write).map_or(Nanos::ZERO, |record| record.at), header.ended_at);
+    drop(records);
+    let is_there = |at: &Nanos| *at + REST_OF_A_MICROSECOND >= first && *at <= end;
+    if let Some(at) = options.at.map(|at| Nanos::ZERO + at).filter(|at| !is_there(at)) {
+        return Err(Refused::new(format!(
+            "--at {at}: allowed is from {first}, the first write, to {end}, the run's end"
+        )));
     }
     host::real::block_on(async {
         // First, because the run takes its time.

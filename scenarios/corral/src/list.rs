@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use corral_scenarios::{HAZARDS, catalogue};
-use corral_world::Scenario;
+use corral_world::{OWN_FAULT, PANIC, RESTLESS, Scenario};
 
 use crate::arguments::Listing;
 use crate::failure::{Done, Status};
 use crate::say::say;
 use crate::table::table;
+
+/// Oracles that every run has, whatever its scenario.
+const OF_EVERY_RUN: [(&str, &str); 3] = [
+    (PANIC, "no process of the system panics"),
+    (RESTLESS, "when faults and clients have ended, controllers stop writing"),
+    (OWN_FAULT, "the simulator and the scenarios do not fail themselves"),
+];
 
 /// Prints what there is.
 pub fn list(what: Listing) -> Done {
@@ -48,6 +55,9 @@ pub fn list(what: Listing) -> Done {
 fn oracles(scenarios: &[Arc<dyn Scenario>]) -> Vec<Vec<String>> {
     let mut known: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();
     for scenario in scenarios {
+        for (name, about) in OF_EVERY_RUN {
+            known.entry(name).or_insert((about, Vec::new())).1.push(scenario.name());
+        }
         for oracle in scenario.oracles() {
             known.entry(oracle.name()).or_insert((oracle.about(), Vec::new())).1.push(scenario.name());
         }

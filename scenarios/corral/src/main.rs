@@ -40,8 +40,9 @@ fn main() -> ExitCode {
         Ok(corral) => corral,
         Err(refused) => {
             // Help and version are answers, everything else is bad usage.
-            let _ = refused.print();
-            return if refused.use_stderr() { Status::Usage.into() } else { Status::AsExpected.into() };
+            say::note(refused.print());
+            let is_usage = refused.use_stderr() || say::failed();
+            return if is_usage { Status::Usage.into() } else { Status::AsExpected.into() };
         }
     };
     let done = match corral.command.unwrap_or_default() {
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::bench(&options),
     };
     match done {
+        Ok(_) if say::failed() => Status::Usage.into(),
         Ok(status) => status.into(),
         Err(refused) => {
             eprintln!("corral: {refused}");

@@ -12,15 +12,22 @@ use corral_world::{Arm, Recipe, RunOptions, SeedFile, Verdict};
 use crate::arguments::ReplayOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::jobs;
-use crate::gallery::check_names;
+use crate::gallery;
 use crate::say::say;
 use crate::table::table;
 
+/// Seeds that `--robust` takes at the most.
+const MOST_SEEDS: u64 = 1_000_000;
+
 /// Replays and prints a table; status 1 if anything is not as the files say.
 pub fn replay(options: &ReplayOptions) -> Done {
+    if options.robust > MOST_SEEDS {
+        return Err(Refused::new(format!("--robust {}: allowed is {MOST_SEEDS} at the most", options.robust)));
+    }
+    let jobs = jobs(options.jobs)?;
     let loaded = load(&options.files)?;
-    if options.out.is_some() {
-        check_names(&loaded)?;
+    if let Some(out) = &options.out {
+        gallery::prepare(out, &loaded)?;
     }
     let mut rows = vec![["seed file", "arm", "expected", "found", "time", "digest"].map(str::to_owned).to_vec()];
     let mut notes = Vec::new();
@@ -30,7 +37,6 @@ pub fn replay(options: &ReplayOptions) -> Done {
         .iter()
         .flat_map(|(path, file)| arms_of(file).map(move |(arm, fails)| (path.as_path(), file, arm, fails)))
         .collect();
-    let jobs = jobs(options.jobs)?;
     let verdicts = in_parallel(&arms, jobs, |(_, file, arm, _)| run_arm(file, arm, file.seed));
     for ((path, file, arm, fails), verdict) in arms.into_iter().zip(verdicts) {
         let verdict = verdict?;
@@ -49,6 +55,8 @@ pub fn replay(options: &ReplayOptions) -> Done {
                     format!("{}, {arm}:\n  {} {}: {}", name_of(path), found.at, found.oracle, found.detail)
                 }),
             );
+            let idle = verdict.idle_faults.iter().filter(|_| fails);
+            notes.extend(idle.map(|fault| format!("  note: the fault {fault} never struck")));
         } else {
             let reproduce = format!("  reproduce: corral replay {}", quoted(path.display()));
             notes.push(format!("{}, {arm}: {}\n{reproduce}", name_of(path), finding.story(file)));
@@ -69,7 +77,7 @@ pub fn replay(options: &ReplayOptions) -> Done {
         }
     }
     if let Some(out) = &options.out {
-        crate::gallery::write(out, &loaded, jobs)?;
+        gallery::write(out, &loaded, jobs)?;
     }
     if options.reseed {
         for (path, file) in &loaded {
@@ -105,7 +113,7 @@ fn arms_of(file: &SeedFile) -> impl Iterator<Item = (&Arm, bool)> {
 /// What a run was, held against its seed file.
 enum Finding {
     AsExpected,
-    /// A failing arm that did not fail, or an arm that did not reach its probes: the seed no longer shows what it is for.
+    /// A failing arm that did not show its violation, or an arm that did not reach its probes: the seed no longer shows what it is for.
     Faded(String),
     /// Damage that the file does not expect.
     Other(String),
@@ -136,20 +144,21 @@ impl Finding {
 }
 
 fn judge(file: &SeedFile, fails: bool, verdict: &Verdict) -> Finding {
-    let expected = |found: &corral_world::Violation| file.expects(found);
-    if let Some(other) = verdict.violations.iter().find(|found| !(fails && (expected(found) || file.goes_along(found))))
-    {
-        return Finding::Other(format!("{} {}: {}", other.at, other.oracle, other.detail));
+    let is_known = |found: &corral_world::Violation| fails && (file.expects(found) || file.goes_along(found));
+    let other = verdict.violations.iter().find(|found| !is_known(found));
+    let other = other.map(|found| format!("{} {}: {}", found.at, found.oracle, found.detail));
+    let missed = file.reached.iter().find(|probe| !verdict.reached.contains(*probe));
+    if fails && !verdict.violations.iter().any(|found| file.expects(found)) {
+        let mut why = "this arm no longer shows the violation".to_owned();
+        why.extend(missed.map(|probe| format!("; it no longer reaches the probe {probe}")));
+        why.extend(verdict.idle_faults.iter().map(|name| format!("; the fault {name} never struck")));
+        why.extend(other.map(|what| format!("; it has a failure of its own, {what}")));
+        return Finding::Faded(why);
     }
-    if let Some(missed) = file.reached.iter().find(|probe| !verdict.reached.contains(*probe)) {
-        return Finding::Faded(format!("this arm no longer reaches the probe {missed}"));
-    }
-    match (fails, verdict.violations.iter().any(expected)) {
-        (true, false) => {
-            let idle = verdict.idle_faults.iter().map(|name| format!("; the fault {name} never struck"));
-            Finding::Faded(format!("this arm no longer shows the violation{}", idle.collect::<String>()))
-        }
-        _ => Finding::AsExpected,
+    match (other, missed) {
+        (Some(what), _) => Finding::Other(what),
+        (None, Some(probe)) => Finding::Faded(format!("this arm no longer reaches the probe {probe}")),
+        (None, None) => Finding::AsExpected,
     }
 }
 
@@ -170,7 +179,7 @@ fn robust(path: &Path, file: &SeedFile, count: u64, jobs: usize) -> Result<bool,
             shown += u64::from(verdict?.violations.iter().any(|found| file.expects(found)));
         }
         holds &= if fails { shown * 10 >= count * 9 } else { shown == 0 };
-        let wanted = if fails { "reach the violation" } else { "reach it, and none should" };
+        let wanted = if fails { "reach the violation; nine in ten must" } else { "reach it; none may" };
         say(format_args!("{}, {arm}: {shown} of {count} other seeds {wanted}", name_of(path)));
     }
     Ok(holds)

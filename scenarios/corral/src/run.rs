@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use corral_scenarios::catalogue;
+use corral_world::text::{line_about, line_at};
 use corral_world::{Arm, Plan, Recipe, SeedFile, Verdict};
 
 use crate::arguments::RunOptions;
@@ -48,7 +49,7 @@ pub fn run(options: &RunOptions) -> Done {
     for line in verdict.logs.iter().filter(|_| options.logs.is_some()) {
         say(format_args!("{} {} {} {}", line.at, line.level, line.name, line.text));
     }
-    say(summary(&options.scenario, seed, &arm, &verdict));
+    say(summary(&recipe, &verdict, options.hazards));
     if let Some(path) = &options.journal {
         crate::journal::write(path, &recipe, options.plan.as_deref(), &verdict)?;
     }
@@ -60,8 +61,7 @@ pub fn run(options: &RunOptions) -> Done {
         }
         say("twice the same");
     }
-    let failed = !verdict.passed() || (options.hazards && !verdict.hazards.is_empty());
-    Ok(if failed { Status::Violation } else { Status::AsExpected })
+    Ok(if word(&verdict, options.hazards).is_some() { Status::Violation } else { Status::AsExpected })
 }
 
 /// Says which of an arm's cures and defects change nothing.
@@ -76,11 +76,21 @@ pub fn note_what_changes_nothing(arm: &Arm) {
     }
 }
 
+/// What fails the run, if anything does.
+fn word(verdict: &Verdict, counts_hazards: bool) -> Option<&'static str> {
+    match (verdict.passed(), verdict.hazards.is_empty()) {
+        (false, _) => Some("VIOLATION"),
+        (true, false) if counts_hazards => Some("HAZARDS"),
+        _ => None,
+    }
+}
+
 /// A verdict in a few lines, for a person.
-pub fn summary(scenario: &str, seed: u64, arm: &corral_world::Arm, verdict: &Verdict) -> String {
+fn summary(recipe: &Recipe, verdict: &Verdict, counts_hazards: bool) -> String {
     let mut lines = vec![format!(
-        "{scenario}, seed {seed}, {arm}: {} ({} simulated in {:.2} s, {} events, digest {})",
-        if verdict.passed() { "no violation" } else { "VIOLATION" },
+        "{}: {} ({} simulated in {:.2} s, {} events, digest {})",
+        recipe.title(),
+        word(verdict, counts_hazards).unwrap_or("no violation"),
         corral_world::text::brief(verdict.simulated.as_duration()),
         verdict.took.as_secs_f64(),
         verdict.events,
@@ -109,10 +119,18 @@ fn read_plan(path: &Path, options: &RunOptions) -> Result<Plan, Refused> {
         }
         return Ok(file.plan());
     }
-    toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-        Refused::new(format!("{}:{line}: {}", path.display(), error.message().replace('\n', "; ")))
-    })
+    let refuse = |line: Option<usize>, message: &str| {
+        let line = line.map_or_else(String::new, |line| format!(":{line}"));
+        Refused::new(format!("{}{line}: {}", path.display(), message.replace('\n', "; ")))
+    };
+    let plan: Plan = toml::from_str(&text)
+        .map_err(|error| refuse(error.span().map(|span| line_at(&text, span.start)), error.message()))?;
+    let scenario = catalogue().scenario(&options.scenario)?;
+    match catalogue().check_given(scenario.as_ref(), &options.arm.arm(), &plan) {
+        // A part of the plan; what is wrong with the arm is in no file, and the caller's to tell.
+        Err(message) if message.starts_with('[') => Err(refuse(line_about(&text, &message), &message)),
+        _ => Ok(plan),
+    }
 }
 
 /// Makes a file that is to be written after a run.

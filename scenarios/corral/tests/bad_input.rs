@@ -53,6 +53,7 @@ do = { fill-store = { volume = "vol-1", backups = 1 } }
 fn names_that_do_not_exist_are_refused_with_their_neighbours() {
     expect(&["run", "backup-clenup"], &["unknown scenario", "did you mean \"backup-cleanup\""]);
     expect(&["run", "backup-cleanup", "--release", "v1.8"], &["unknown release", "v1.8.0", "v1.9.2"]);
+    assert!(refusal(&["run", "backup-cleanup", "--release", ""]).contains("corral list releases"));
     expect(&["run", "backup-cleanup", "--defect", "10121"], &["unknown defect", "10120"]);
     expect(&["run", "backup-cleanup", "--cured", "x"], &["unknown defect"]);
     expect(&["run", "backup-cleanup", "--set", "machine=1"], &["unknown parameter", "did you mean \"machines\""]);
@@ -64,10 +65,12 @@ fn names_that_do_not_exist_are_refused_with_their_neighbours() {
 #[test]
 fn seeds_that_are_none_are_refused() {
     expect(&["run", "backup-cleanup", "--seed", "seven"], &["\"seven\" is no seed", "git hash"]);
+    assert!(!refusal(&["run", "backup-cleanup", "--seed", "1..3"]).contains("range"), "it takes one only");
     expect(&["fuzz", "backup-cleanup", "--seeds", "9..3"], &["seed range 9..3 is empty"]);
     expect(&["fuzz", "backup-cleanup"], &["needs a budget"]);
     expect(&["fuzz", "backup-cleanup", "--seeds", "0..1", "--jobs", "0"], &["--jobs 0"]);
     expect(&["find", "--jobs", "0"], &["--jobs 0"]);
+    expect(&["replay", "--robust", "18446744073709551615"], &["--robust", "1000000 at the most"]);
     expect(&["find", "nosuch.toml"], &["nosuch.toml", "cannot be read"]);
 }
 
@@ -110,12 +113,36 @@ fn folders_that_cannot_be_written_are_known_before_the_run() {
     let below = file.join("journal.jsonl");
     expect(&["run", "backup-cleanup", "--journal", below.to_str().unwrap()], &["cannot be written"]);
     expect(&["fuzz", "backup-cleanup", "--seeds", "0..1", "--out", below.to_str().unwrap()], &["cannot be made"]);
+    expect(&["replay", "--out", below.to_str().unwrap()], &["cannot be made"]);
     assert_eq!(std::fs::read(&file).unwrap(), b"", "nothing was half-written");
+}
+
+#[test]
+fn what_cannot_be_printed_is_told() {
+    let printed_to = |path: &str| {
+        let out = std::fs::File::options().write(true).open(path).expect("a device");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_corral"));
+        command.args(["list", "oracles"]).stdout(out).output().expect("the command runs")
+    };
+    assert_eq!(printed_to("/dev/null").status.code(), Some(0));
+    let full = printed_to("/dev/full");
+    assert_eq!(full.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&full.stderr).starts_with("corral: cannot print"));
+}
+
+#[test]
+fn a_bench_of_seed_files_needs_some() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_corral"));
+    let output = command.args(["bench", "--only", "replay"]).current_dir(&nowhere).output().expect("the command runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{said}");
 }
 
 #[test]
 fn the_api_server_stays_at_home() {
     expect(&["apiserver", "--listen", "0.0.0.0:0"], &["no authentication", "loopback"]);
+    assert!(refusal(&["apiserver", "--listen", "localhost:0"]).contains("allowed is IP:PORT, as in 127.0.0.1:"));
 }
 
 #[test]
@@ -175,6 +202,10 @@ fn lists_list() {
         let output = corral(&["list", what]);
         assert!(output.status.success() && !output.stdout.is_empty(), "{what}");
     }
+    let oracles = String::from_utf8(corral(&["list", "oracles"]).stdout).unwrap();
+    for name in [corral_world::PANIC, corral_world::RESTLESS, corral_world::OWN_FAULT] {
+        assert!(oracles.contains(name), "seed files may name {name}");
+    }
 }
 
 #[test]
@@ -191,4 +222,45 @@ fn a_plan_can_be_printed_and_run_again() {
     assert_eq!(expanded, planned);
     let twice_over = ["run", "backup-cleanup", "--plan", path, "--set", "backups=3"];
     expect(&twice_over, &["\"backups\"", "change the plan that is given"]);
+}
+
+#[test]
+fn what_is_wrong_in_a_plan_has_its_file_and_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |plan: &str, line: &str, parts: &[&str]| {
+        let path = seed_file(&folder, plan);
+        let place = format!("{}:{line}: ", path.display());
+        expect(&["run", "backup-cleanup", "--plan", path.to_str().unwrap()], &[&[place.as_str()], parts].concat());
+    };
+    let cluster = "[cluster]\nmachines = 1\nage = \"1m\"\n";
+    refused("[cluster]\nmachines = 1\nage = \"PT30S\"\n", "3", &["age: \"PT30S\" is no duration", "200ms, 30s"]);
+    refused("[cluster]\nmachines = 1\nage = 5\n", "3", &["age: ", "a duration in quotes"]);
+    let wait = |length: &str| format!("{cluster}[[step]]\ndo = {{ wait = {{ for = \"{length}\" }} }}\n");
+    refused(&wait("soon"), "5", &["[[step]] 1: ", "for: \"soon\" is no duration", "200ms, 30s"]);
+    refused(
+        &format!("{cluster}[[step]]\ndo = {{ waits = {{}} }}\n"),
+        "5",
+        &["[[step]] 1: ", "unknown variant `waits`"],
+    );
+    let setting = |name: &str, value: &str| {
+        format!("[[step]]\ndo = {{ set-setting = {{ name = \"{name}\", value = \"{value}\" }} }}\n")
+    };
+    refused(&setting("v2-data-engines", "true"), "2", &["unknown setting", "did you mean \"v2-data-engine\""]);
+    refused(&setting("v2-data-engine", "yes"), "2", &["v2-data-engine = \"yes\"", "true and false"]);
+    let fault = |after: &str, what: &str| format!("{cluster}[[fault]]\nafter = \"{after}\"\ndo = {{ {what} }}\n");
+    refused(&fault("1s", "store-silent = { for = \"soon\" }"), "6", &["\"soon\" is no duration"]);
+    refused(
+        &fault("1s", "store-silent = { for = \"0s\" }"),
+        "6",
+        &["[[fault]] 1: ", "for = \"0s\" does nothing", "24h"],
+    );
+    refused(&fault("25h", "store-silent = { for = \"1s\" }"), "5", &["after is longer than a day", "24h"]);
+    let link = "slow-link = { for = \"1s\", from = \"worker-1\", to = \"worker-1\", extra = \"1s\" }";
+    refused(&fault("1s", link), "6", &["to = \"worker-1\"", "another machine"]);
+    let step = "step-clock = { machine = \"worker-1\", milliseconds = 0 }";
+    refused(&fault("1s", step), "6", &["milliseconds = 0", "ten years"]);
+    let path = seed_file(&folder, &RIGHT.replace("signature = \"x\"", "signature = \"\""));
+    expect(&["replay", path.to_str().unwrap()], &[":11:", "signature = \"\" says nothing"]);
+    let path = seed_file(&folder, &RIGHT.replace("\"A test\"", "\" \""));
+    expect(&["replay", path.to_str().unwrap()], &[":3:", "title"]);
 }

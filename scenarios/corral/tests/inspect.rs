@@ -152,6 +152,7 @@ fn what_cannot_be_shown_is_refused_in_one_line() {
     };
     let later = (header.ended_at + Duration::from_micros(1)).to_string();
     refused(&good, &["--at", &later], 2, &[&later, &Nanos::to_string(&header.ended_at), "allowed"]);
+    refused(&good, &["--at", "0s"], 2, &["allowed is from 0.000001s"]);
     refused("nothing\n", &[], 2, &["journal.jsonl: line 1: is no journal's"]);
     refused("", &[], 2, &["line 1: the file is empty"]);
     refused(&good.replacen("\"version\":1", "\"version\":2", 1), &[], 2, &["version 2 is unknown"]);

@@ -48,7 +48,8 @@ fn chosen() -> Result<Chosen, String> {
     let first = seed::parse_one(&first).map_err(|error| format!("MADSIM_TEST_SEED: {error}"))?;
     let count = variable("MADSIM_TEST_NUM").map_or(Ok(1), |text| seed::parse_one(&text));
     let count = count.map_err(|error| format!("MADSIM_TEST_NUM: {error}"))?;
-    Ok(Chosen::Seeds(first..first.saturating_add(count.max(1))))
+    let end = first.checked_add(count.max(1)).ok_or("MADSIM_TEST_SEED: allowed are seeds of which so many follow")?;
+    Ok(Chosen::Seeds(first..end))
 }
 
 fn run(scenario: &str, test: &str) {

@@ -359,6 +359,20 @@ impl Fault {
         }
     }
 
+    /// Its lengths of time, by the keys that they have in a plan.
+    fn lengths(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let other = match self {
+            Fault::SlowStore { per_operation, .. } => Some(("per-operation", *per_operation)),
+            Fault::StoreListsLate { window, .. } => Some(("window", *window)),
+            Fault::SlowApi { extra, .. }
+            | Fault::WatchLag { extra, .. }
+            | Fault::SlowLink { extra, .. }
+            | Fault::SlowDisk { extra, .. } => Some(("extra", *extra)),
+            _ => None,
+        };
+        self.lasts().map(|lasts| ("for", lasts)).into_iter().chain(other)
+    }
+
     /// Whether it strikes object stores.
     pub fn is_of_stores(&self) -> bool {
         matches!(
@@ -376,8 +390,13 @@ impl Fault {
     /// # Errors
     /// A value outside what is possible.
     pub fn check(&self, machines: &[String]) -> Result<(), String> {
-        if self.lasts().is_some_and(|lasts| lasts > LONGEST) {
-            return Err(format!("{}: for is longer than a day; allowed is up to 24h", self.name()));
+        for (key, length) in self.lengths() {
+            if length.is_zero() {
+                return Err(format!("{}: {key} = \"0s\" does nothing; allowed is more, up to 24h", self.name()));
+            }
+            if length > LONGEST {
+                return Err(format!("{}: {key} is longer than a day; allowed is up to 24h", self.name()));
+            }
         }
         let machine_or_any = |name: &str| if name.is_empty() { Ok(()) } else { known_machine(name, machines) };
         let known_machine = |name: &str| known_machine(name, machines);
@@ -396,11 +415,20 @@ impl Fault {
             }
             Fault::ApiLosesAnswers { one_in, .. } => check_one_in(self, *one_in),
             Fault::Partition { from, to, .. } | Fault::SlowLink { from, to, .. } => {
-                known_machine(from).and_then(|()| machine_or_any(to))
+                check_link(self, from, to, machines)
             }
             Fault::LossyLink { from, to, one_in, .. } => {
                 check_one_in(self, *one_in)?;
-                known_machine(from).and_then(|()| machine_or_any(to))
+                check_link(self, from, to, machines)
+            }
+            Fault::StepClock { machine, milliseconds } => {
+                if *milliseconds == 0 || milliseconds.unsigned_abs() > FARTHEST_STEP {
+                    return Err(format!(
+                        "{}: milliseconds = {milliseconds}; allowed are 1 to {FARTHEST_STEP} (ten years), forward or back",
+                        self.name()
+                    ));
+                }
+                known_machine(machine)
             }
             Fault::SlowDisk { machine, .. }
             | Fault::DiskErrors { machine, .. }
@@ -408,16 +436,17 @@ impl Fault {
             | Fault::DiskReadOnly { machine, .. }
             | Fault::DiskFull { machine, .. }
             | Fault::PowerOff { machine, .. }
-            | Fault::Freeze { machine, .. }
-            | Fault::StepClock { machine, .. } => known_machine(machine),
+            | Fault::Freeze { machine, .. } => known_machine(machine),
             Fault::DeletePods { machine, .. } | Fault::KillProcess { machine, .. } => machine_or_any(machine),
             _ => Ok(()),
         }
     }
 }
 
-/// No fault lasts longer; a run that long would tell nothing more.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// No fault lasts longer, or comes later; a run that long would tell nothing more.
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// No clock is stepped farther, in milliseconds: much farther, times are no dates any more.
+const FARTHEST_STEP: u64 = 10 * 365 * 24 * 3600 * 1000;
 /// What the object store can be made to answer: access denied, internal error, slow down.
 const STORE_ERRORS: [u16; 3] = [403, 500, 503];
 /// What the API server can be made to answer. No conflict: there is none without a newer version, whose event tells of it.
@@ -428,6 +457,14 @@ fn known_machine(name: &str, machines: &[String]) -> Result<(), String> {
         return Ok(());
     }
     Err(crate::text::unknown_name("machine", name, machines.iter().map(String::as_str)))
+}
+
+fn check_link(fault: &Fault, from: &str, to: &str, machines: &[String]) -> Result<(), String> {
+    known_machine(from, machines)?;
+    if from == to {
+        return Err(format!("{}: to = {to:?} is from too; allowed are another machine and none (all)", fault.name()));
+    }
+    if to.is_empty() { Ok(()) } else { known_machine(to, machines) }
 }
 
 fn check_one_in(fault: &Fault, one_in: u64) -> Result<(), String> {
@@ -469,5 +506,28 @@ mod tests {
         let fault: Fault = toml::from_str("freeze = { for = \"3s\", machine = \"worker-7\" }").unwrap();
         let line = fault.check(&["worker-1".into()]).unwrap_err();
         assert!(line.contains("did you mean \"worker-1\""), "{line}");
+    }
+
+    #[test]
+    fn what_would_do_nothing_is_refused() {
+        let machines = ["worker-1".to_owned(), "worker-2".to_owned()];
+        let check = |text: &str| toml::from_str::<Fault>(text).unwrap().check(&machines);
+        for (text, part) in [
+            ("store-silent = { for = \"0s\" }", "store-silent: for = \"0s\""),
+            ("store-silent = { for = \"25h\" }", "for is longer than a day"),
+            ("slow-store = { for = \"3s\", per-operation = \"0ms\" }", "per-operation = \"0s\""),
+            ("store-lists-late = { for = \"3s\", window = \"0s\" }", "window = \"0s\""),
+            ("watch-lag = { for = \"3s\", extra = \"0s\" }", "extra = \"0s\""),
+            ("partition = { for = \"3s\", from = \"worker-1\", to = \"worker-1\" }", "another machine"),
+            ("lossy-link = { for = \"3s\", from = \"worker-1\", to = \"worker-1\", one-in = 3 }", "another machine"),
+            ("step-clock = { machine = \"worker-1\", milliseconds = 0 }", "milliseconds = 0; allowed are 1 to"),
+            ("step-clock = { machine = \"worker-1\", milliseconds = -315360000001 }", "ten years"),
+        ] {
+            let line = check(text).unwrap_err();
+            assert!(line.contains(part), "{text}: {line}");
+        }
+        assert_eq!(check("partition = { for = \"3s\", from = \"worker-1\", to = \"worker-2\" }"), Ok(()));
+        assert_eq!(check("slow-link = { for = \"3s\", from = \"worker-1\", extra = \"1ms\" }"), Ok(()));
+        assert_eq!(check("step-clock = { machine = \"worker-1\", milliseconds = -315360000000 }"), Ok(()));
     }
 }

@@ -5,9 +5,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, LONGEST};
 use crate::text::duration;
 
 /// Everything that a run does, in full.
@@ -42,7 +43,12 @@ pub struct PlannedFault {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<Trigger>,
     /// How long after that.
-    #[serde(default, with = "duration", skip_serializing_if = "Duration::is_zero")]
+    #[serde(
+        default,
+        serialize_with = "duration::serialize",
+        deserialize_with = "delay",
+        skip_serializing_if = "Duration::is_zero"
+    )]
     pub after: Duration,
     /// What goes wrong.
     #[serde(rename = "do")]
@@ -111,6 +117,14 @@ impl Plan {
     }
 }
 
+fn delay<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    let after = duration::deserialize(from)?;
+    if after > LONGEST {
+        return Err(D::Error::custom("after is longer than a day; allowed is up to 24h"));
+    }
+    Ok(after)
+}
+
 fn first() -> u32 {
     1
 }
@@ -173,6 +187,19 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
             "{}",
             plan.to_toml()
         );
+    }
+
+    #[test]
+    fn no_fault_comes_after_more_than_a_day() {
+        let read = |after: &str| {
+            toml::from_str::<Plan>(&format!(
+                "[[fault]]\nafter = \"{after}\"\ndo = {{ store-silent = {{ for = \"1s\" }} }}"
+            ))
+        };
+        assert!(read("24h").is_ok());
+        let refused = read("24h1s").unwrap_err();
+        assert!(refused.message().contains("longer than a day"), "{refused}");
+        assert!(refused.span().is_some(), "the line is known");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::oracle::Violation;
 use crate::plan::{Plan, PlannedFault, Step};
 use crate::recipe::Recipe;
 use crate::scenario::Catalogue;
+use crate::text::{is_of_key, line_about, line_at};
 use crate::verdict::{OWN_FAULT, PANIC, RESTLESS};
 
 /// A seed file, as it stands on disk.
@@ -25,6 +26,7 @@ pub struct SeedFile {
     /// The scenario.
     pub scenario: String,
     /// The seed under which the plan was found.
+    #[serde(with = "crate::seed::stored")]
     pub seed: u64,
     /// Where it was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,12 +108,15 @@ impl SeedFile {
             ));
         }
         let file: SeedFile = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| line_of(&text, span.start));
+            let line = error.span().map(|span| line_at(&text, span.start));
             refuse(line, error.message().replace('\n', "; "))
         })?;
-        let line_with = |needle: &str| text.lines().position(|line| line.contains(needle)).map(|index| index + 1);
+        let line_with = |needle: &str| {
+            let of_key = text.lines().position(|line| is_of_key(line, needle));
+            of_key.or_else(|| text.lines().position(|line| line.contains(needle))).map(|index| index + 1)
+        };
         file.check(catalogue, &line_with)
-            .map_err(|(line, message)| refuse(line_of_part(&text, &message).or(line), message))?;
+            .map_err(|(line, message)| refuse(line_about(&text, &message).or(line), message))?;
         Ok(file)
     }
 
@@ -123,6 +128,11 @@ impl SeedFile {
     ) -> Result<(), (Option<usize>, String)> {
         if self.version != 1 {
             return Err((line_with("version"), format!("version = {} is unknown; allowed is 1", self.version)));
+        }
+        for (key, text) in [("title", &self.title), ("signature", &self.expect.signature)] {
+            if text.trim().is_empty() {
+                return Err((line_with(key), format!("{key} = {text:?} says nothing; allowed is one line of text")));
+            }
         }
         let scenario = catalogue.scenario(&self.scenario).map_err(|message| (line_with("scenario"), message))?;
         if self.fails.is_empty() {
@@ -197,23 +207,4 @@ impl SeedFile {
     pub fn to_toml(&self) -> String {
         crate::plan_text::text(self)
     }
-}
-
-/// The line that a message is about which begins with a part of the plan: `[cluster]: machines = 9`, `[[step]] 3: ...`. In that part, it is the first
-/// with a word that the message has in quotes, or with the key that it begins with; else the part's first.
-fn line_of_part(text: &str, message: &str) -> Option<usize> {
-    let (place, rest) = message.split_once(": ")?;
-    let (header, number) = place.split_once(' ').unwrap_or((place, "1"));
-    let nth: usize = number.parse().ok().filter(|_| header.starts_with('['))?;
-    let lines: Vec<&str> = text.lines().collect();
-    let begins = |line: &&str| line.trim() == header;
-    let (begin, _) = lines.iter().enumerate().filter(|(_, line)| begins(line)).nth(nth.checked_sub(1)?)?;
-    let part = lines[begin + 1..].iter().take_while(|line| !line.starts_with('['));
-    let words = [rest.split(['"', '`']).nth(1), rest.split([' ', ':']).next()];
-    let found = words.into_iter().flatten().find_map(|word| part.clone().position(|line| line.contains(word)));
-    Some(found.map_or(begin, |index| begin + 1 + index) + 1)
-}
-
-fn line_of(text: &str, offset: usize) -> usize {
-    text[..offset.min(text.len())].matches('\n').count() + 1
 }

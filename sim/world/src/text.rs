@@ -6,7 +6,36 @@ use std::time::Duration;
 use corral_core::{Fork, Nanos};
 
 /// For serde: a duration as people write it in plans: `200ms`, `12m30s`, `1h`.
-pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration;
+pub mod duration {
+    use std::fmt;
+    use std::time::Duration;
+
+    use serde::de::{Deserializer, Error, Visitor};
+
+    pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required::serialize;
+
+    /// Reads what [`parse_duration`](super::parse_duration) takes, and nothing else.
+    ///
+    /// # Errors
+    /// No text, or no duration.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        from.deserialize_str(Written)
+    }
+
+    struct Written;
+
+    impl Visitor<'_> for Written {
+        type Value = Duration;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a duration in quotes, such as \"30s\"")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Duration, E> {
+            super::parse_duration(text).map_err(E::custom)
+        }
+    }
+}
 
 /// A duration as people write it.
 ///
@@ -15,6 +44,48 @@ pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as dura
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let parsed = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text);
     parsed.map_err(|_| format!("{text:?} is no duration; allowed are 200ms, 30s, 12m30s, 1h and the like"))
+}
+
+/// What a table is refused for, in one line: the key, where it is known, and what is wrong there.
+pub fn refusal(error: &toml::de::Error) -> String {
+    // Only its text tells the key.
+    let text = error.to_string();
+    let text = match text.trim().rsplit_once("\nin `") {
+        Some((message, keys)) => format!("{}: {message}", keys.trim_end_matches('`')),
+        None => error.message().trim().to_owned(),
+    };
+    text.replace('\n', "; ")
+}
+
+/// The line of a text, from 1, that has this offset.
+pub fn line_at(text: &str, offset: usize) -> usize {
+    text[..offset.min(text.len())].matches('\n').count() + 1
+}
+
+/// The line of a plan's text, from 1, that a message is about which begins with a part of the plan: `[cluster]: machines = 9`, `[[step]] 3: ...`. In
+/// that part, it is the first with the key that the message begins with, or with a word that the message has in quotes; else the part's first.
+pub fn line_about(text: &str, message: &str) -> Option<usize> {
+    let (place, rest) = message.split_once(": ")?;
+    let (header, number) = place.split_once(' ').unwrap_or((place, "1"));
+    let nth: usize = number.parse().ok().filter(|_| header.starts_with('['))?;
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |line: &&str| line.trim() == header;
+    let (begin, _) = lines.iter().enumerate().filter(|(_, line)| begins(line)).nth(nth.checked_sub(1)?)?;
+    // Tables inside the part, such as [step.do.wait], belong to it.
+    let inside = format!("[{}.", header.trim_matches(['[', ']']));
+    let part = lines[begin + 1..].iter().take_while(|line| !line.starts_with('[') || line.starts_with(&inside));
+    let first = rest.split([' ', ':']).next().unwrap_or_default();
+    let quoted = rest.split('"').nth(1).map(|word| format!("\"{word}\""));
+    let word = rest.split(['"', '`']).nth(1).filter(|word| !word.is_empty());
+    let of_key = part.clone().position(|line| is_of_key(line, first));
+    let with = |word: &str| part.clone().position(|line| line.contains(word));
+    let found = of_key.or_else(|| with(&quoted?)).or_else(|| with(word?)).or_else(|| with(first));
+    Some(found.map_or(begin, |index| begin + 1 + index) + 1)
+}
+
+/// Whether a line of TOML gives this key its value.
+pub(crate) fn is_of_key(line: &str, key: &str) -> bool {
+    line.trim_start().split([' ', '=']).next() == Some(key)
 }
 
 /// A fork as its `Display` prints it: `111.040184123s/2`.
@@ -82,7 +153,47 @@ mod tests {
         assert_eq!((parse_fork(&fork.to_string()), parse_fork("1m").is_err()), (Ok(fork), true));
         assert_eq!(parse_duration("200ms"), Ok(Duration::from_millis(200)));
         assert!(parse_duration("soon").unwrap_err().contains("\"soon\" is no duration"));
-        assert!(parse_duration("-3s").is_err());
+        for other in ["-3s", "PT30S", "30", ""] {
+            assert!(parse_duration(other).is_err(), "{other}");
+        }
+    }
+
+    #[derive(Debug, serde::Deserialize, serde::Serialize)]
+    struct Waits {
+        #[serde(rename = "for", with = "duration")]
+        lasts: Duration,
+    }
+
+    #[test]
+    fn tables_take_the_durations_that_the_command_line_takes() {
+        let read = |value: &str| toml::from_str::<Waits>(&format!("for = {value}"));
+        assert_eq!(read("\"9s 300ms\"").unwrap().lasts, Duration::from_millis(9300));
+        for other in ["soon", "PT30S", "30", "", "-3s"] {
+            let refused = read(&format!("\"{other}\"")).unwrap_err();
+            assert_eq!(refused.message(), parse_duration(other).unwrap_err());
+            assert!(refused.span().is_some(), "the line is known");
+        }
+        assert!(read("5").unwrap_err().message().contains("expected a duration in quotes"));
+        let nanos = Waits { lasts: Duration::from_nanos(5_123_456_789) };
+        assert_eq!(toml::from_str::<Waits>(&toml::to_string(&nanos).unwrap()).unwrap().lasts, nanos.lasts);
+        let table: toml::Table = toml::from_str("for = \"soon\"").unwrap();
+        let refused = refusal(&table.try_into::<Waits>().unwrap_err());
+        assert!(refused.starts_with("for: \"soon\" is no duration; allowed are 200ms"), "{refused}");
+    }
+
+    #[test]
+    fn messages_find_their_lines() {
+        let text = "[cluster]\nmachines = 3\nage  = \"1m\"\nstore-latency = \"1\"\n[[step]]\ndo = { a = {} }\n[[step]]\n[step.do.wait]\nfor = \"x\"\n[[fault]]\n";
+        let line = |message: &str| line_about(text, message);
+        assert_eq!(line("[cluster]: machines = 3; allowed are 4"), Some(2));
+        assert_eq!(line("[cluster]: age: \"1m\" is no duration"), Some(3));
+        assert_eq!(line("[cluster]: \"1\" is no duration"), Some(4));
+        assert_eq!(line("[cluster]: unknown field `machines`, expected `x`"), Some(2));
+        assert_eq!(line("[cluster]: all is wrong"), Some(1));
+        assert_eq!(line("[[step]] 1: unknown variant `a`"), Some(6));
+        assert_eq!(line("[[step]] 2: wait.for: \"x\" is no duration"), Some(9));
+        assert_eq!((line("[[fault]] 2: x"), line("unknown release \"x\": y")), (None, None));
+        assert_eq!((line_at(text, 0), line_at(text, 10), line_at(text, 9999)), (1, 2, 11));
     }
 
     #[test]

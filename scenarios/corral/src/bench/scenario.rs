@@ -40,13 +40,14 @@ fn seeds(name: &str, release: &str, seeds: u64, target: Option<f64>) -> Vec<Figu
     let scenario = catalogue().scenario(name).expect("it is there");
     let arm = Arm { release: release.into(), ..Arm::default() };
     let mut times = Vec::new();
-    let mut simulated = 0.0;
+    let (mut simulated, mut events) = (0.0, 0_u64);
     let (took, ()) = timed(|| {
         for seed in 0..seeds {
             let verdict = corral_world::run(scenario.clone(), &arm, seed, None, RunOptions::default())
                 .expect("a plan of its own");
             times.push(verdict.took.as_secs_f64() * 1e3);
             simulated += verdict.simulated.as_duration().as_secs_f64();
+            events += verdict.events;
         }
     });
     times.sort_by(f64::total_cmp);
@@ -58,6 +59,7 @@ fn seeds(name: &str, release: &str, seeds: u64, target: Option<f64>) -> Vec<Figu
             |target| Figure::at_least(name, an_hour, unit, target),
         ),
         Figure::reported(&format!("{name}, simulated"), simulated / took.as_secs_f64(), "simulated s/s"),
+        Figure::reported(&format!("{name}, events"), events as f64 / took.as_secs_f64(), "events/s"),
         Figure::reported(&format!("{name}, median run"), times[times.len() / 2], "ms"),
         Figure::reported(&format!("{name}, p99 run"), times[times.len() * 99 / 100], "ms"),
     ]
