@@ -20,7 +20,7 @@ use crate::job::{Job, JobResult, Keep, Outcome};
 /// What a worker may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Real time for one run.
+    /// Real time for one run. It is generous: on a busy machine a run of seconds may take minutes, and is not stuck.
     pub run_time: Duration,
     /// Memory of a worker, in bytes; one that has more after a run is replaced, one that takes twice as much during a run dies of it.
     pub memory_bytes: u64,
@@ -28,7 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { run_time: Duration::from_secs(120), memory_bytes: 2 << 30 }
+        Limits { run_time: Duration::from_secs(600), memory_bytes: 2 << 30 }
     }
 }
 
