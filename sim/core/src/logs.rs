@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
@@ -38,16 +39,24 @@ struct Collector {
     level: Level,
 }
 
-impl<S: Subscriber> Layer<S> for Collector {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        // madsim opens a span at every poll, h2 at every frame: only events of models are wanted.
+impl Collector {
+    /// madsim opens a span at every poll, h2 at every frame: only events of models are wanted.
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
         let foreign = ["madsim", "h2", "hyper", "tokio", "mio", "tower"];
         let target = metadata.target().split("::").next().unwrap_or_default();
-        if metadata.is_span() || foreign.contains(&target) || *metadata.level() > self.level {
-            tracing::subscriber::Interest::never()
-        } else {
-            tracing::subscriber::Interest::always()
-        }
+        !metadata.is_span() && !foreign.contains(&target) && *metadata.level() <= self.level
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Collector {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
+    }
+
+    // Asked where what was registered does not hold: while another thread registers the same call site, and where another subscriber of this program
+    // wants it. What madsim says while it makes a node must not come through: this would ask for the processes of the world that makes it.
+    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
+        self.wants(metadata)
     }
 
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
