@@ -7,11 +7,10 @@ mod tracks;
 
 use std::collections::BTreeMap;
 
-use corral_core::journal::{Event, JournalFile, Record};
+use corral_core::journal::{Event, JournalFile, Record, full_name};
 use serde_json::{Value, json};
 
 use crate::faults::OpenFaults;
-use crate::page::names;
 use crate::requests::writes_by_request;
 use crate::teardown::is_teardown;
 use tracks::{OBJECTS, RUN, Tracks};
@@ -136,7 +135,7 @@ impl Trace {
         let mut alive: BTreeMap<(&str, String), (u64, &str)> = BTreeMap::new();
         for record in &file.records {
             if let Event::ApiWrite { verb, kind, namespace, name, uid, .. } = &record.event {
-                let object = (&**kind, names::full(namespace, name));
+                let object = (&**kind, full_name(namespace, name));
                 if verb == "delete" {
                     if let Some((from, uid)) = alive.remove(&object) {
                         let name = format!("{kind} {}", object.1);
@@ -159,7 +158,7 @@ impl Trace {
         let at = record.at.0;
         match &record.event {
             Event::ApiWrite { verb, kind, subresource, namespace, name, resource_version, client, .. } => {
-                let said = format!("{verb} {kind} {}", names::full(namespace, name));
+                let said = format!("{verb} {kind} {}", full_name(namespace, name));
                 let args = json!({
                     "sequence": sequence, "subresource": subresource, "version": resource_version, "client": client,
                 });

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corral_core::journal::{Event, Record};
-
-use crate::page::names;
+use corral_core::journal::{Event, Record, full_name};
 
 /// The write that each request made, both by their sequences.
 ///
@@ -20,7 +18,7 @@ pub(crate) fn writes_by_request(records: &[Record<'static>]) -> BTreeMap<u64, u6
                 processes.insert(*process, name);
             }
             Event::ApiWrite { verb, kind, namespace, name, resource_version, client, .. } => {
-                let name = names::full(namespace, name);
+                let name = full_name(namespace, name);
                 let client = client.split('/').next().unwrap_or_default();
                 writes.versions.entry((kind, name.clone())).or_default().push(*resource_version);
                 writes.free.insert(*resource_version, Write { sequence: record.sequence, verb, kind, name, client });

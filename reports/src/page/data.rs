@@ -120,7 +120,7 @@ struct Building<'a> {
     writes: Writes,
     /// The write that each request made, both by their sequences.
     made_by: BTreeMap<u64, u64>,
-    /// By sequence.
+    /// Of the writes, by their sequences.
     rows: BTreeMap<u64, usize>,
     processes: BTreeMap<u32, [u64; 4]>,
     /// Name of each process, and its machine where the name alone does not tell.
@@ -207,7 +207,9 @@ impl<'a> Building<'a> {
 
     fn note_writes(&mut self, row: usize, record: &Record<'static>) {
         self.writes.note(row, &record.event);
-        self.rows.insert(record.sequence, row);
+        if matches!(record.event, Event::ApiWrite { .. }) {
+            self.rows.insert(record.sequence, row);
+        }
         let made = self.made_by.get(&record.sequence).and_then(|write| self.rows.get(write)).copied();
         self.made.extend(made.into_iter().flat_map(|write| [row, write]));
         let strings = &mut self.strings;

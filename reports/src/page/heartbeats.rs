@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corral_core::journal::{Event, JournalFile};
+use corral_core::journal::{Event, JournalFile, full_name};
 
 /// Renewals further apart than this are two stretches: kubelets renew every ten seconds, leaders more often.
 const GAP_NS: u64 = 25_000_000_000;
@@ -36,7 +36,7 @@ impl Heartbeats {
                 {
                     found.folded.insert(record.sequence);
                     versions.insert(*resource_version);
-                    let (lease, at) = (super::names::full(namespace, name), record.at.0);
+                    let (lease, at) = (full_name(namespace, name), record.at.0);
                     match open.get_mut(&lease) {
                         Some(stretch) if at - stretch.to <= GAP_NS => {
                             (stretch.to, stretch.count) = (at, stretch.count + 1);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corral_core::journal::{Event, JournalFile, Record};
+use corral_core::journal::{Event, JournalFile, Record, full_name};
 
 use super::data::Item;
 use super::lanes::{Lanes, Section};
@@ -61,7 +61,7 @@ pub(super) fn lane(
         Event::Panicked { .. } => by(Section::Processes, lanes),
         Event::Executed { .. } => by(Section::Programs, lanes),
         Event::Connected { .. } => by(Section::Network, lanes),
-        Event::ApiWrite { kind, namespace, name, .. } => object(kind, &names::full(namespace, name)),
+        Event::ApiWrite { kind, namespace, name, .. } => object(kind, &full_name(namespace, name)),
         Event::ApiRefused { kind, name, .. } => object(kind, name),
         Event::ApiRequest { within, .. } => {
             let controller = names::controller(within);

@@ -1,7 +1,5 @@
 //! Names as people say them: of processes, of calls, of objects.
 
-pub(crate) use corral_core::journal::full_name as full;
-
 /// A process in few words: a container by its pod, anything else with its machine.
 ///
 /// `longhorn-system/manager-x7/manager` is `manager-x7`; a container that its pod is not named after is told too.

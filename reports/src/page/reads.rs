@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use corral_core::journal::{Event, Read, Record};
-
-use super::names::full;
+use corral_core::journal::{Event, Read, Record, full_name};
 
 /// The writes of a run by what they were to.
 #[derive(Default)]
@@ -27,7 +25,7 @@ impl Writes {
     /// Notes a write that stands in this row.
     pub fn note(&mut self, row: usize, event: &Event<'_>) {
         if let Event::ApiWrite { kind, namespace, name, resource_version, .. } = event {
-            for name in BTreeSet::from([full(namespace, name), full(namespace, "*"), "*".to_owned()]) {
+            for name in BTreeSet::from([full_name(namespace, name), full_name(namespace, "*"), "*".to_owned()]) {
                 self.of.entry((kind.to_string(), name)).or_default().push((*resource_version, row));
             }
         }

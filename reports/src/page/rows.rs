@@ -1,7 +1,7 @@
 //! An event as a row of numbers: which kind it is, how bad, and its fields in the order that [`KINDS`] names them.
 
 use corral_core::Nanos;
-use corral_core::journal::{End, Event, LogEntry, Record};
+use corral_core::journal::{End, Event, LogEntry, Record, full_name};
 
 use super::strings::Strings;
 use crate::teardown::is_teardown;
@@ -139,7 +139,7 @@ pub(super) fn fields(
         Event::ApiWrite {
             verb, kind, subresource, namespace, name, uid, resource_version, deleting, client, ..
         } => {
-            let name = super::names::full(namespace, name);
+            let name = full_name(namespace, name);
             let (version, deleting) = (*resource_version, u64::from(*deleting));
             vec![t(verb), t(kind), t(subresource), t(&name), version, deleting, t(client), t(uid)]
         }

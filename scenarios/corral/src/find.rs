@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::FindOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::{interrupted, workers};
-use crate::gallery::check_names;
 use crate::lines::{self, Lines};
 use crate::provenance::{commit, machine};
-use crate::replay::{load, name_of};
+use crate::replay::{check_names, load, name_of};
 use crate::say::say;
 use crate::table::table;
 

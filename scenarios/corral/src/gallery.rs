@@ -1,6 +1,6 @@
 //! `corral replay --out DIR`: a page for each seed file, of its first failing arm beside the twin that passes, and an index.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use corral_core::journal::JournalFile;
@@ -14,7 +14,7 @@ use crate::failure::Refused;
 use crate::finding;
 use crate::fuzz::workers;
 use crate::night::{self, Told};
-use crate::replay::name_of;
+use crate::replay::{check_names, name_of};
 use crate::say::say;
 
 /// Refuses what would be known only after the runs: files of one name, a folder that cannot be used. Makes the folder.
@@ -27,18 +27,6 @@ pub fn prepare(out: &Path, loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused
     let probe = out.join(".writable");
     let tried = std::fs::write(&probe, "").and_then(|()| std::fs::remove_file(&probe));
     tried.map_err(|error| Refused::path(out, "cannot be written", error))
-}
-
-/// Refuses files of one name: what is kept of one would be taken for the other's.
-pub fn check_names(loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
-    let mut known = BTreeMap::new();
-    for (path, _) in loaded {
-        if let Some(other) = known.insert(name_of(path), path) {
-            let (path, other) = (path.display(), other.display());
-            return Err(Refused::new(format!("{path}: {other} has its name; allowed are files of different names")));
-        }
-    }
-    Ok(())
 }
 
 /// Writes the pages of all that still show what they are about, into a folder that was prepared; the rest is not told.

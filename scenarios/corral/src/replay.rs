@@ -185,6 +185,18 @@ fn robust(path: &Path, file: &SeedFile, count: u64, jobs: usize) -> Result<bool,
     Ok(holds)
 }
 
+/// Refuses files of one name: what is kept of one would be taken for the other's.
+pub fn check_names(loaded: &[(PathBuf, SeedFile)]) -> Result<(), Refused> {
+    let mut known = BTreeMap::new();
+    for (path, _) in loaded {
+        if let Some(other) = known.insert(name_of(path), path) {
+            let (path, other) = (path.display(), other.display());
+            return Err(Refused::new(format!("{path}: {other} has its name; allowed are files of different names")));
+        }
+    }
+    Ok(())
+}
+
 /// What a seed file is called in tables.
 pub fn name_of(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()

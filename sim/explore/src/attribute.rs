@@ -11,7 +11,7 @@ use corral_core::Nanos;
 use corral_core::journal::JournalFile;
 use corral_world::{Catalogue, Recipe};
 
-use crate::explain::{parting, violations};
+use crate::explain::{beside, parting};
 use crate::forks::{FORKS, Failing, forks};
 use crate::investigate::Origin;
 use crate::job::{Job, JobResult, Signature};
@@ -87,9 +87,7 @@ pub fn attribute(
     let silenced: Vec<Recipe> = ids.iter().map(|id| without(recipe, id)).collect();
     let results = pool.run_all(silenced.iter().cloned().map(Job::from))?;
     let mut attributions = Vec::new();
-    let along =
-        violations(own).into_iter().map(|found| found.group()).filter(|group| !wanted.contains(group)).collect();
-    let mut forks = Forks { recipe, wanted, along, with: BTreeMap::new(), has_time };
+    let mut forks = Forks { recipe, wanted, along: beside(own, wanted), with: BTreeMap::new(), has_time };
     for ((id, silenced), result) in ids.into_iter().zip(silenced).zip(results) {
         let part = if result.verdict().is_some_and(|verdict| verdict.digest == own.header.digest) {
             Part::None

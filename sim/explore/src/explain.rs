@@ -18,6 +18,7 @@ use serde::Deserialize;
 pub use divergence::{Divergence, parting};
 
 use crate::investigate::Origin;
+use crate::job::Signature;
 use crate::twin::twin_of_seed_file;
 use history::{History, Object};
 use objects::Role;
@@ -67,6 +68,11 @@ pub fn first_violation(
     let symptomatic = symptomatic(catalogue, &scenario);
     let is_symptom = |found: &Violation| symptomatic.contains(&*found.oracle);
     violations(journal).into_iter().filter(is_wanted).min_by_key(is_symptom)
+}
+
+/// What a run shows beside what is wanted of it.
+pub(crate) fn beside(journal: &JournalFile, wanted: &BTreeSet<Signature>) -> BTreeSet<Signature> {
+    violations(journal).iter().map(Violation::group).filter(|group| !wanted.contains(group)).collect()
 }
 
 /// The oracles of a scenario that see what other damage brings about.

@@ -11,7 +11,7 @@ use corral_world::text::quoted;
 use corral_world::{Arm, Catalogue, Recipe, Violation};
 
 use crate::attribute::{Attribution, attribute};
-use crate::explain::{Divergence, USUAL_LINES, explain, first_violation, violations};
+use crate::explain::{Divergence, USUAL_LINES, beside, explain, first_violation, violations};
 use crate::forks::{Decided, Failing, decided};
 use crate::job::{Job, Signature};
 use crate::pool::Pool;
@@ -200,10 +200,14 @@ impl Finding {
         }
     }
 
+    /// The defect that it needs; the first, if it needs several.
+    pub fn cause(&self) -> Option<&Attribution> {
+        self.attributions.iter().find(|attribution| attribution.is_cause())
+    }
+
     /// Runs it without the defect that it needs, as a release is that does not have it: its images have other tags then, and it is another run.
     fn cure(&mut self, pool: &Pool) -> io::Result<()> {
-        let Some(cause) = self.attributions.iter().find(|attribution| attribution.is_cause()) else { return Ok(()) };
-        let id = &cause.id;
+        let Some(Attribution { id, .. }) = self.cause() else { return Ok(()) };
         let mut recipe = self.recipe.clone();
         // What was added is not added; what the release has is cured.
         if recipe.arm.defect.contains(id) {
@@ -232,8 +236,7 @@ impl Finding {
         self.violation = journal.as_ref().and_then(|journal| first_violation(journal, catalogue, is_known));
         if let Some(journal) = &journal {
             // What the run showed before it was shrunk is told no more.
-            let shown = violations(journal).into_iter().map(|found| found.group());
-            self.along = shown.filter(|other| !self.signatures.contains(other)).collect();
+            self.along = beside(journal, &self.signatures);
         }
         Ok(journal)
     }

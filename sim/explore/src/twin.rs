@@ -35,7 +35,7 @@ impl Twin {
 /// A worker cannot be started.
 pub fn twin(pool: &mut Pool, finding: &Finding) -> io::Result<Option<Twin>> {
     let recipe = &finding.recipe;
-    if let Some(cause) = finding.attributions.iter().find(|attribution| attribution.is_cause()) {
+    if let Some(cause) = finding.cause() {
         return Ok(Some(Twin::without(recipe, std::slice::from_ref(&cause.id))));
     }
     let plan = recipe.plan.clone().unwrap_or_default();

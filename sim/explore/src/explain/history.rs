@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::Nanos;
-pub(super) use corral_core::journal::full_name;
-use corral_core::journal::{Event, JournalFile, Read, Record};
+use corral_core::journal::{Event, JournalFile, Read, Record, full_name};
 
 use super::lines;
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use corral_core::Nanos;
-use corral_core::journal::{Change, End, Event, LogEntry, Record};
+use corral_core::journal::{Change, End, Event, LogEntry, Record, full_name};
 use corral_world::text::brief;
 use corral_world::{Violation, is_over_at_once};
 
 use super::Run;
-use super::history::{Object, Stale, full_name};
+use super::history::{Object, Stale};
 use super::objects::{Role, own_name};
 use super::words::{LONGEST_REMARK, last_words};
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use corral_core::Nanos;
-use corral_core::journal::{End, Event, JournalFile, Read, Record};
+use corral_core::journal::{End, Event, JournalFile, Read, Record, full_name};
 use corral_world::is_over_at_once;
 use corral_world::text::brief;
 
-use super::history::{History, full_name};
+use super::history::History;
 use super::lines;
 use super::objects::own_name;
 
