@@ -15,7 +15,7 @@ pub enum Status {
     Usage = 2,
     /// Two runs of one seed were not the same run.
     NotDeterministic = 3,
-    /// A run did not end within its real time.
+    /// A run did not end within its time.
     Stuck = 4,
 }
 

@@ -16,11 +16,12 @@ use corral_core::journal::{Header, JournalFile, file};
 use corral_world::Recipe;
 
 use crate::job::{Job, JobResult, Keep, Outcome};
+use crate::watchdog::{Allowance, LOOK};
 
 /// What a worker may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Real time for one run. It is generous: on a busy machine a run of seconds may take minutes, and is not stuck.
+    /// Processor time for one run; of real time, ten times as much.
     pub run_time: Duration,
     /// Memory of a worker, in bytes; one that has more after a run is replaced, one that takes twice as much during a run dies of it.
     pub memory_bytes: u64,
@@ -28,7 +29,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { run_time: Duration::from_secs(600), memory_bytes: 2 << 30 }
+        Limits { run_time: Duration::from_secs(120), memory_bytes: 2 << 30 }
     }
 }
 
@@ -219,9 +220,6 @@ impl Drop for Worker {
     }
 }
 
-/// How often a worker's memory is looked at while it runs, and whether the user has had enough.
-const LOOK: Duration = Duration::from_millis(500);
-
 impl Keeper {
     fn keep(self, queue: &Mutex<Receiver<(Ticket, Job)>>, results: &Sender<std::io::Result<(Ticket, JobResult)>>) {
         let mut worker = None;
@@ -284,33 +282,33 @@ impl Keeper {
             // Whatever ended it between two runs has nothing to do with this one.
             *worker = self.start()?;
             if !worker.takes(&line) {
-                return Ok(ended(Outcome::Died(worker.last_words()), Duration::ZERO));
+                let nothing = Allowance::new(worker.process.id(), self.limits.run_time);
+                return Ok(ended(Outcome::Died(worker.last_words()), &nothing));
             }
         }
-        let mut waited = Duration::ZERO;
-        while waited < self.limits.run_time {
+        let mut allowance = Allowance::new(worker.process.id(), self.limits.run_time);
+        while allowance.is_left() {
             heed()?;
-            let wait = LOOK.min(self.limits.run_time - waited);
-            match worker.lines.recv_timeout(wait) {
+            match worker.lines.recv_timeout(LOOK) {
                 Ok(line) => return Ok(serde_json::from_str(&line)?),
-                Err(RecvTimeoutError::Timeout) => waited += wait,
+                Err(RecvTimeoutError::Timeout) => allowance.waited += LOOK,
                 Err(RecvTimeoutError::Disconnected) => {
-                    return Ok(ended(Outcome::Died(worker.last_words()), waited));
+                    return Ok(ended(Outcome::Died(worker.last_words()), &allowance));
                 }
             }
             // Between two runs it may still hold what the last one left; within one, twice as much is a leak.
             if resident_bytes(worker.process.id()) > 2 * self.limits.memory_bytes {
                 let words = format!("it used more than {} MiB", (2 * self.limits.memory_bytes) >> 20);
-                return Ok(ended(Outcome::Died(words), waited));
+                return Ok(ended(Outcome::Died(words), &allowance));
             }
         }
-        Ok(ended(Outcome::Stuck, waited))
+        Ok(ended(Outcome::Stuck, &allowance))
     }
 }
 
-fn ended(outcome: Outcome, after: Duration) -> JobResult {
-    let took_us = after.as_micros() as u64;
-    JobResult { outcome, took_us, cpu_us: took_us, unwritten: None }
+fn ended(outcome: Outcome, after: &Allowance) -> JobResult {
+    let (took_us, cpu_us) = (after.waited.as_micros() as u64, after.used().as_micros() as u64);
+    JobResult { outcome, took_us, cpu_us, unwritten: None }
 }
 
 /// Reads lines on a thread of its own, until they end or are not wanted any more.
