@@ -130,8 +130,11 @@ fn about(night: &Night) -> String {
         ("toolchain", night.toolchain.clone()),
         ("machine", night.machine.clone()),
     ];
-    let facts: String =
-        facts.iter().map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value))).collect();
+    let facts: String = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("<div><dt>{name}</dt><dd>{}</dd></div>", escape(value)))
+        .collect();
     format!("<footer><h2>What was run</h2><dl>{facts}</dl></footer>\n")
 }
 

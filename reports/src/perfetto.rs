@@ -7,7 +7,7 @@ mod tracks;
 
 use std::collections::BTreeMap;
 
-use corral_core::journal::{Event, JournalFile, Record, full_name};
+use corral_core::journal::{Event, FaultPhase, JournalFile, Record, full_name};
 use serde_json::{Value, json};
 
 use crate::faults::OpenFaults;
@@ -106,11 +106,16 @@ impl Trace {
         let mut phase: Option<(u64, &str)> = None;
         for record in &file.records {
             match &record.event {
-                Event::Fault { kind, target, begins: true } => {
-                    open.begin(kind, target, record.at.0);
-                }
-                Event::Fault { kind, target, begins: false } => {
-                    if let Some(from) = open.end(kind, target) {
+                Event::Fault { kind, target, phase } => {
+                    let from = match phase {
+                        FaultPhase::Begins => {
+                            open.begin(kind, target, record.at.0);
+                            None
+                        }
+                        FaultPhase::Ends => open.end(kind, target),
+                        FaultPhase::Once => Some(record.at.0),
+                    };
+                    if let Some(from) = from {
                         self.lasting(RUN, "fault", &format!("{kind}: {target}"), (from, record.at.0), json!({}));
                     }
                 }

@@ -76,6 +76,13 @@ impl Scenario for LonghornScenario {
         self.read(plan).map(|(cluster, _)| cluster.workers()).unwrap_or_default()
     }
 
+    fn kinds(&self) -> Vec<&'static str> {
+        let own = longhorn_api::kinds::DEFINITIONS.iter().map(|definition| definition.kind);
+        let mut kinds: Vec<_> = own.chain(corral_apiserver::builtin_kinds()).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
     fn polled_kinds(&self) -> &'static [&'static str] {
         // Each poll of a backup target asks for synchronisations and notes when they were.
         &["BackupTarget", "BackupVolume"]

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use corral_core::journal::{Event, FaultPhase};
 use corral_core::random::Stream;
 use corral_world::{Arm, DiskAccess, Fault, Parameter, Plan, PlannedFault, Probe};
 
@@ -46,7 +47,9 @@ pub fn scenario() -> LonghornScenario {
             vec![Probe {
                 name: "fault-while-used",
                 about: "a fault struck while the volumes were used",
-                reached: |_, record| matches!(&record.event, corral_core::journal::Event::Fault { begins: true, .. }),
+                reached: |_, record| {
+                    matches!(record.event, Event::Fault { phase: FaultPhase::Begins | FaultPhase::Once, .. })
+                },
             }]
         },
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corral_core::journal::{End, Event, Record};
+use corral_core::journal::{End, Event, FaultPhase, Record};
 use serde::Serialize;
 
 use super::strings::Strings;
@@ -108,14 +108,17 @@ impl Bars {
                 };
                 self.begin(Owner::Lane(lane), lane, at, class, strings.of(state), row);
             }
-            Event::Fault { kind, target, begins: true } => {
-                let label = strings.of(&format!("{kind} of {target}"));
-                self.faults.begin(kind, target, row);
-                self.begin(Owner::Fault(row), lane, at, Class::Fault, label, row);
-            }
-            Event::Fault { kind, target, begins: false } => {
+            Event::Fault { kind, target, phase: FaultPhase::Ends } => {
                 if let Some(began) = self.faults.end(kind, target) {
                     self.end(&Owner::Fault(began), at, None, row);
+                }
+            }
+            Event::Fault { kind, target, phase } => {
+                let label = strings.of(&format!("{kind} of {target}"));
+                self.begin(Owner::Fault(row), lane, at, Class::Fault, label, row);
+                match phase {
+                    FaultPhase::Once => self.end(&Owner::Fault(row), at, None, row),
+                    _ => self.faults.begin(kind, target, row),
                 }
             }
             Event::ProcessBegan { process, name, .. } => {

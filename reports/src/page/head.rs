@@ -1,4 +1,4 @@
-//! The top of the page: the verdict, why, how to get it again, and what the run was. It needs no script.
+//! The top of the page: the verdict, how to get it again, why, and what the run was. It needs no script.
 
 use corral_core::Nanos;
 
@@ -13,9 +13,9 @@ pub(super) fn head(page: &Page<'_>, summary: &Summary, parted: Option<(Nanos, Na
     let plan = Plan::of(&header.run);
     let parts = [
         verdict(page, summary),
+        reproduce(page, parted),
         html::lines("Where it parts from the run that passes", "why", page.divergence),
         html::lines("How it came about", "why", page.chain),
-        reproduce(page, parted),
         facts(page, summary, &plan),
     ];
     format!("<header class=\"top\">\n{}</header>\n", parts.concat())

@@ -133,7 +133,7 @@ function say(model, run, row) {
     case 'store-operation': return `${get('verb')} ${get('key')}: ${get('code')}, ${counted(get('bytes'), 'byte')} (by ${get('client')})`;
     case 'call': return `${get('method')} at ${get('peer')}: ${get('outcome')}, took ${duration(get('took'))}`;
     case 'step': return `${get('what')}: ${get('outcome')}`;
-    case 'fault': return `${get('fault')} of ${get('target')} ${get('begins') ? 'begins' : 'ends'}`;
+    case 'fault': return `${get('fault')} of ${get('target')} ${get('phase')}`;
     case 'probe': return get('name');
     case 'hazard': return `${get('name')}: ${get('object')}, ${get('detail')}`;
     case 'violation': return `${get('oracle')}: ${get('detail')}`;

@@ -46,7 +46,7 @@ pub(super) const KINDS: &[(&str, &[(&str, char)])] = &[
     ("store-operation", &[("verb", 't'), ("key", 't'), ("bytes", 'n'), ("code", 'n'), ("client", 't')]),
     ("call", &[("method", 't'), ("peer", 't'), ("outcome", 't'), ("took", 'd'), ("within", 't')]),
     ("step", &[("what", 't'), ("outcome", 't')]),
-    ("fault", &[("fault", 't'), ("target", 't'), ("begins", 'b')]),
+    ("fault", &[("fault", 't'), ("target", 't'), ("phase", 't')]),
     ("probe", &[("name", 't')]),
     ("hazard", &[("name", 't'), ("object", 't'), ("detail", 't')]),
     ("violation", &[("oracle", 't'), ("signature", 't'), ("detail", 't')]),
@@ -153,7 +153,7 @@ pub(super) fn fields(
             vec![t(method), t(peer), t(outcome), *took_ns, t(within)]
         }
         Event::Step { what, outcome } => vec![t(what), t(outcome)],
-        Event::Fault { kind, target, begins } => vec![t(kind), t(target), u64::from(*begins)],
+        Event::Fault { kind, target, phase } => vec![t(kind), t(target), t(&phase.to_string())],
         Event::Hazard { name, object, detail } => vec![t(name), t(object), t(detail)],
         Event::Violation { oracle, signature, detail } => vec![t(oracle), t(signature), t(detail)],
         Event::Note { text } => vec![t(text)],

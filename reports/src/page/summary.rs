@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use corral_core::Nanos;
-use corral_core::journal::{Event, JournalFile};
+use corral_core::journal::{Event, FaultPhase, JournalFile};
 
 use crate::faults::OpenFaults;
 
@@ -33,7 +33,7 @@ impl Summary {
             named: BTreeSet::new(),
             shown: (Nanos::ZERO, file.header.ended_at),
         };
-        let mut open = OpenFaults::default();
+        let mut open = OpenFaults::<usize>::default();
         let mut phases = BTreeMap::new();
         for record in &file.records {
             match &record.event {
@@ -44,14 +44,18 @@ impl Summary {
                 Event::Probe { name } => {
                     summary.probes.entry(name.to_string()).or_insert(record.at);
                 }
-                Event::Fault { kind, target, begins: true } => {
-                    open.begin(kind, target, summary.faults.len());
-                    summary.faults.push((kind.to_string(), target.to_string(), record.at, None));
-                }
-                Event::Fault { kind, target, begins: false } => {
+                Event::Fault { kind, target, phase: FaultPhase::Ends } => {
                     if let Some(index) = open.end(kind, target) {
                         summary.faults[index].3 = Some(record.at);
                     }
+                }
+                Event::Fault { kind, target, phase } => {
+                    let is_over = *phase == FaultPhase::Once;
+                    if !is_over {
+                        open.begin(kind, target, summary.faults.len());
+                    }
+                    let until = is_over.then_some(record.at);
+                    summary.faults.push((kind.to_string(), target.to_string(), record.at, until));
                 }
                 Event::Phase { name } => {
                     phases.entry(name.to_string()).or_insert(record.at);

@@ -1,7 +1,7 @@
 //! Small runs and a small night, built in code: for the tests, and for the pages that people and the browser test look at.
 
 use corral_core::Nanos;
-use corral_core::journal::{Change, End, Event, Header, Journal, JournalFile, LogEntry, Read};
+use corral_core::journal::{Change, End, Event, FaultPhase, Header, Journal, JournalFile, LogEntry, Read};
 use corral_reports::{Files, Finding, Night};
 
 /// A name that no page may take at its word.
@@ -81,8 +81,8 @@ impl Run {
         self.record(1, 0, Event::Phase { name: name.into() });
     }
 
-    fn fault(&mut self, begins: bool) {
-        let event = Event::Fault { kind: "slow-api".into(), target: "all clients".into(), begins };
+    fn fault(&mut self, phase: FaultPhase) {
+        let event = Event::Fault { kind: "slow-api".into(), target: "all clients".into(), phase };
         self.record(0, 0, event);
     }
 
@@ -90,8 +90,8 @@ impl Run {
     fn kill(&mut self, process: u32, pod: &str) {
         self.at += MILLI / 10;
         let target = format!("ns/{pod}*");
-        let fault = |begins| Event::Fault { kind: "kill-process".into(), target: target.as_str().into(), begins };
-        for event in [fault(true), Event::ProcessEnded { process, end: End::Killed }, fault(false)] {
+        let fault = Event::Fault { kind: "kill-process".into(), target: target.into(), phase: FaultPhase::Once };
+        for event in [fault, Event::ProcessEnded { process, end: End::Killed }] {
             self.journal.record(Nanos(self.at), 0, 0, event);
         }
     }
@@ -140,7 +140,7 @@ pub fn run(story: Story<'_>) -> JournalFile {
     run.phase("workload");
     run.record(1, 0, Event::Step { what: format!("backup of {volume}").into(), outcome: "asked for".into() });
     run.at += SECOND;
-    run.fault(true);
+    run.fault(FaultPhase::Begins);
     run.record(0, 0, Event::Probe { name: "fault-while-used".into() });
     let created =
         run.write("create", "Backup", "backup-1", &[("metadata.ownerReferences", &format!("Volume/{volume}"))]);
@@ -227,7 +227,7 @@ pub fn run(story: Story<'_>) -> JournalFile {
             },
         );
     }
-    run.fault(false);
+    run.fault(FaultPhase::Ends);
     run.phase("settle");
     run.at += SECOND;
     // The run is over; its teardown kills whoever is left.

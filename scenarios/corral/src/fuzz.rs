@@ -57,8 +57,8 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     scenarios.dedup();
     for name in &scenarios {
         let scenario = catalogue().scenario(name)?;
-        catalogue().check(scenario.as_ref(), &arm, &Plan::default())?;
-        scenario.expand(0, &arm)?;
+        let checked = catalogue().check(scenario.as_ref(), &arm, &Plan::default());
+        checked.map_err(|error| if scenarios.len() > 1 { format!("{name}: {error}") } else { error })?;
     }
     note_what_changes_nothing(&arm);
     let seeds = match (&options.seeds, options.time) {

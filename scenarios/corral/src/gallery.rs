@@ -48,7 +48,7 @@ pub fn write(out: &Path, loaded: &[(PathBuf, SeedFile)], jobs: usize) -> Result<
         night.simulated_seconds += journal.header.ended_at.as_duration().as_secs_f64();
         night.findings.push(finding);
     }
-    night.title = format!("{} recorded failures, replayed", night.runs);
+    night.title = format!("{} recorded failure{}, replayed", night.runs, if night.runs == 1 { "" } else { "s" });
     night::write_summary(out, &night).map_err(Refused::new)?;
     say(format_args!("their pages: {}", out.join(night::INDEX).display()));
     Ok(())

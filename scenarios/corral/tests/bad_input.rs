@@ -189,8 +189,16 @@ fn plans_with_impossible_values_are_refused() {
     refused("[[fault]]\ndo = { freeze = { for = \"1s\", machine = \"\" } }", &["unknown machine \"\""]);
     refused("[[fault]]\ndo = { api-errors = { for = \"1s\", code = 418 } }", &["418", "403"]);
     refused("[[fault]]\non = { phase = \"heal\" }\ndo = { store-silent = { for = \"1s\" } }", &["unknown field"]);
+    refused(
+        "[[fault]]\non = { api = \"create\", kind = \"Backups\" }\ndo = { store-silent = { for = \"1s\" } }",
+        &["[[fault]] 1", "unknown kind \"Backups\"", "BackupVolume", "Pod"],
+    );
     expect(&["run", "backup-cleanup", "--from", "v1.7.2"], &["upgrades nothing"]);
     expect(&["fuzz", "backup-cleanup", "--seeds", "18446744073709551615"], &["is no seed"]);
+    expect(
+        &["fuzz", "--set", "attached=false", "--seeds", "0..1"],
+        &["backup-cleanup: ", "unknown parameter \"attached\""],
+    );
     expect(&["fuzz", "backup-cleanup", "--time", "0s"], &["--time 0s"]);
     expect(&["fuzz", "backup-cleanup", "--time", "1s", "--guided"], &["--out DIR"]);
     expect(&["bench", "--only", "backup-cleenup"], &["backup-cleenup", "did you mean \"backup-cleanup\""]);

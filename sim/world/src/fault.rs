@@ -297,13 +297,6 @@ pub const MENU: &[(&str, &str)] = &[
     ("step-clock", "a machine's wall clock is stepped (machine, milliseconds)"),
 ];
 
-const AT_ONCE: [&str; 3] = ["delete-pods", "kill-process", "step-clock"];
-
-/// Whether a fault of this name happens and is over; all others last.
-pub fn is_over_at_once(name: &str) -> bool {
-    AT_ONCE.contains(&name)
-}
-
 impl Fault {
     /// Its name in the menu.
     pub fn name(&self) -> &'static str {
@@ -490,13 +483,6 @@ mod tests {
         let refused = toml::from_str::<Fault>("unknown = {}").unwrap_err().to_string();
         let known: Vec<&str> = refused.split('`').skip(1).step_by(2).filter(|name| *name != "unknown").collect();
         assert_eq!(known, MENU.iter().map(|(name, _)| *name).collect::<Vec<_>>(), "{refused}");
-    }
-
-    #[test]
-    fn those_that_are_over_at_once_have_no_length() {
-        for (name, about) in MENU {
-            assert_eq!(AT_ONCE.contains(name), !about.contains("(for"), "{name}");
-        }
     }
 
     #[test]

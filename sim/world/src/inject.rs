@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use corral_apiserver::{AnswerFate, ClientIdentity, Delivery, Refusal, RequestFate, RequestPolicy, RequestView};
-use corral_core::journal::{Event, Record};
+use corral_core::journal::{Event, FaultPhase, Record};
 use corral_core::random::Stream;
 use corral_core::{Latency, World};
 use corral_disk::{FaultKind, FaultRule};
@@ -245,16 +245,16 @@ fn strike(stage: &Arc<Stage>, index: usize) {
         return;
     }
     stage.note_struck(index);
-    note(stage, fault, true);
+    note(stage, fault, if fault.lasts().is_some() { FaultPhase::Begins } else { FaultPhase::Once });
     let undo = begin(stage, fault, &pods.unwrap_or_default());
-    let (Some(undo), Some(lasts)) = (undo, fault.lasts()) else { return note(stage, fault, false) };
+    let (Some(undo), Some(lasts)) = (undo, fault.lasts()) else { return };
     let of = fault.clone();
     let id = stage.keep_undo(Box::new(move |stage: &Stage| {
         undo(stage);
         if let Some(machine) = held_machine(&of) {
             stage.release(machine);
         }
-        note(stage, &of, false);
+        note(stage, &of, FaultPhase::Ends);
     }));
     let weak = Arc::downgrade(stage);
     stage.world().queue().run_at(stage.world().now() + lasts, move || {
@@ -277,8 +277,8 @@ fn pods_struck(stage: &Stage, fault: &Fault) -> Option<Vec<Pod>> {
     }
 }
 
-fn note(stage: &Stage, fault: &Fault, begins: bool) {
-    stage.world().record(Event::Fault { kind: fault.name().into(), target: target(fault).into(), begins });
+fn note(stage: &Stage, fault: &Fault, phase: FaultPhase) {
+    stage.world().record(Event::Fault { kind: fault.name().into(), target: target(fault).into(), phase });
 }
 
 /// The machine that a fault takes as a whole.

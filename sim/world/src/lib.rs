@@ -24,7 +24,7 @@ pub mod text;
 mod verdict;
 
 pub use arm::Arm;
-pub use fault::{DiskAccess, Fault, MENU as FAULT_MENU, is_over_at_once};
+pub use fault::{DiskAccess, Fault, MENU as FAULT_MENU};
 pub use oracle::{Oracle, Probe, ProbeMemory, Violation};
 pub use plan::{ApiVerb, Plan, PlannedFault, Step, StoreVerb, Trigger};
 pub use recipe::Recipe;

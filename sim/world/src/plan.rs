@@ -89,13 +89,17 @@ impl Trigger {
     /// What cannot be, in one line.
     ///
     /// # Errors
-    /// It waits for nothing or for two things, or for the zeroth event, or says of one thing what can be said of the other only.
-    pub fn check(&self) -> Result<(), String> {
+    /// It waits for nothing or for two things, for a kind that the cluster does not have, or for the zeroth event, or says of one thing what can be said
+    /// of the other only.
+    pub fn check(&self, kinds: &[&str]) -> Result<(), String> {
         if self.api.is_some() == self.store.is_some() {
             return Err("on: allowed is exactly one of api and store".into());
         }
         if self.api.is_some() && self.kind.is_empty() {
             return Err("on: api needs the kind of the object".into());
+        }
+        if self.api.is_some() && !kinds.contains(&self.kind.as_str()) {
+            return Err(format!("on: {}", crate::text::unknown_name("kind", &self.kind, kinds.iter().copied())));
         }
         if self.api.is_some() && !self.key.is_empty() {
             return Err("on: key is for store; allowed beside api are kind, name and nth".into());
@@ -179,7 +183,7 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
         let plan: Plan = toml::from_str(text).unwrap();
         assert_eq!(plan.faults[0].on, Some(Trigger::on_api(ApiVerb::Deleting, "BackupVolume", 2)));
         assert_eq!(plan.faults[0].after, Duration::from_millis(200));
-        assert!(plan.faults.iter().flat_map(|fault| &fault.on).all(|on| on.check().is_ok()));
+        assert!(plan.faults.iter().flat_map(|fault| &fault.on).all(|on| on.check(&["BackupVolume"]).is_ok()));
         let again: Plan = toml::from_str(&plan.to_toml()).unwrap();
         assert_eq!(again, plan);
         assert!(
@@ -204,10 +208,11 @@ do = { freeze = { for = "3s", machine = "worker-1" } }
 
     #[test]
     fn triggers_that_cannot_be_are_refused() {
-        let refused = |text: &str| toml::from_str::<Trigger>(text).unwrap().check().unwrap_err();
+        let refused = |text: &str| toml::from_str::<Trigger>(text).unwrap().check(&["Backup", "Volume"]).unwrap_err();
         assert!(refused("nth = 1").contains("exactly one"));
         assert!(refused("api = \"create\"\nstore = \"put\"").contains("exactly one"));
         assert!(refused("api = \"create\"").contains("kind"));
+        assert!(refused("api = \"create\"\nkind = \"Backups\"").contains("did you mean \"Backup\"?"));
         assert!(refused("api = \"create\"\nkind = \"Backup\"\nkey = \"x\"").contains("kind, name and nth"));
         assert!(refused("store = \"put\"\nkind = \"Backup\"").contains("key and nth"));
         assert!(refused("store = \"put\"\nname = \"x\"").contains("key and nth"));

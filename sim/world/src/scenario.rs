@@ -74,6 +74,11 @@ pub trait Scenario: Send + Sync {
         Vec::new()
     }
 
+    /// The kinds of objects that a plan's faults may wait for.
+    fn kinds(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Kinds that a poll writes again and again in a cluster where nothing happens: their updates do not count as changes.
     fn polled_kinds(&self) -> &'static [&'static str] {
         &[]
@@ -140,9 +145,9 @@ pub trait Catalogue: Send + Sync {
         // Values are checked where they are read.
         scenario.expand(0, arm)?;
         scenario.check(plan)?;
-        let machines = scenario.machines(plan);
+        let (machines, kinds) = (scenario.machines(plan), scenario.kinds());
         plan.faults.iter().enumerate().try_for_each(|(index, planned)| {
-            let checked = planned.on.as_ref().map_or(Ok(()), crate::plan::Trigger::check);
+            let checked = planned.on.as_ref().map_or(Ok(()), |on| on.check(&kinds));
             let checked = checked.and_then(|()| planned.fault.check(&machines));
             checked.map_err(|error| format!("[[fault]] {}: {error}", index + 1))
         })

@@ -6,9 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use corral_core::Nanos;
-use corral_core::journal::{End, Event, Record, content_hash};
-
-use crate::fault::is_over_at_once;
+use corral_core::journal::{End, Event, FaultPhase, Record, content_hash};
 
 /// A fault that happens at once is felt for so long.
 const FELT: Duration = Duration::from_secs(30);
@@ -42,15 +40,11 @@ impl Situations {
     }
 
     pub(crate) fn observe(&self, record: &Record<'_>) {
-        if matches!(&record.event, Event::Fault { kind, begins: false, .. } if is_over_at_once(kind)) {
-            // It goes on being felt.
-            return;
-        }
         let state = &mut *self.state();
         let Some(operation) = operation(&record.event, state.last_write) else { return };
         let before = state.last.insert(operation.to, operation.what).unwrap_or_default();
-        if let Event::Fault { kind, begins, .. } = &record.event {
-            state.note_fault(kind, *begins, record.at);
+        if let Event::Fault { kind, phase, .. } = &record.event {
+            state.note_fault(kind, *phase, record.at);
         }
         if matches!(record.event, Event::ApiWrite { .. }) {
             state.last_write = operation.what;
@@ -70,19 +64,14 @@ impl Situations {
 }
 
 impl State {
-    fn note_fault(&mut self, kind: &str, begins: bool, at: Nanos) {
-        let known = self.faults.iter().position(|(known, _)| known == kind);
-        match (begins, known) {
-            (true, None) => self.faults.push((kind.to_owned(), felt_until(kind, at))),
-            (true, Some(index)) => self.faults[index].1 = felt_until(kind, at),
-            (false, Some(index)) => drop(self.faults.remove(index)),
-            (false, None) => {}
+    fn note_fault(&mut self, kind: &str, phase: FaultPhase, at: Nanos) {
+        self.faults.retain(|(known, _)| known != kind);
+        match phase {
+            FaultPhase::Begins => self.faults.push((kind.to_owned(), None)),
+            FaultPhase::Once => self.faults.push((kind.to_owned(), Some(at + FELT))),
+            FaultPhase::Ends => {}
         }
     }
-}
-
-fn felt_until(kind: &str, at: Nanos) -> Option<Nanos> {
-    is_over_at_once(kind).then(|| at + FELT)
 }
 
 fn hash(parts: &[&[u8]]) -> u64 {
@@ -153,8 +142,8 @@ fn operation(event: &Event<'_>, last_write: u64) -> Option<Operation> {
         Event::Step { what, outcome } => {
             Operation { what: hash(&[first_word(what), first_word(outcome)]), to: hash(&[b"client"]) }
         }
-        Event::Fault { kind, begins, .. } => Operation {
-            what: hash(&[kind.as_bytes(), &[u8::from(*begins)], &last_write.to_le_bytes()]),
+        Event::Fault { kind, phase, .. } => Operation {
+            what: hash(&[kind.as_bytes(), &[*phase as u8], &last_write.to_le_bytes()]),
             to: hash(&[b"fault"]),
         },
         _ => return None,
@@ -199,24 +188,16 @@ mod tests {
 
     #[test]
     fn a_fault_makes_another_situation_while_it_is_felt() {
-        let fault_of = |kind: &'static str, begins| Event::Fault { kind: kind.into(), target: "".into(), begins };
-        let fault = |begins| fault_of("freeze", begins);
+        let fault = |phase| Event::Fault { kind: "freeze".into(), target: "".into(), phase };
+        let (begins, ends) = (|| fault(FaultPhase::Begins), || fault(FaultPhase::Ends));
         let calm = [(1, write("a", "one")), (2, write("b", "one"))];
         assert_eq!(met(&calm), 1);
-        let alone = met(&[(1, fault(true)), (2, fault(false))]);
-        let struck = [
-            (1, write("a", "one")),
-            (2, fault(true)),
-            (3, write("b", "one")),
-            (4, fault(false)),
-            (5, write("c", "one")),
-        ];
+        let alone = met(&[(1, begins()), (2, ends())]);
+        let struck =
+            [(1, write("a", "one")), (2, begins()), (3, write("b", "one")), (4, ends()), (5, write("c", "one"))];
         assert_eq!(met(&struck), 2 + alone);
-        let after_a_minute = |kind| met(&[(1, write("a", "one")), (2, fault_of(kind, true)), (60, write("b", "one"))]);
-        assert_eq!(
-            after_a_minute("freeze"),
-            after_a_minute("delete-pods") + 1,
-            "what is over at once is felt no longer"
-        );
+        let after_a_minute = |phase| met(&[(1, write("a", "one")), (2, fault(phase)), (60, write("b", "one"))]);
+        let (lasting, over) = (after_a_minute(FaultPhase::Begins), after_a_minute(FaultPhase::Once));
+        assert_eq!(lasting, over + 1, "what is over at once is felt no longer");
     }
 }

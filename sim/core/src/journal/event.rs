@@ -220,14 +220,14 @@ pub enum Event<'a> {
         /// What came back.
         outcome: Text<'a>,
     },
-    /// A fault begins or ends.
+    /// A fault strikes or ends.
     Fault {
         /// The fault's kind.
         kind: Text<'a>,
         /// What it strikes.
         target: Text<'a>,
-        /// True at its beginning.
-        begins: bool,
+        /// Which of the two, or both.
+        phase: FaultPhase,
     },
     /// A named situation was reached.
     Probe {
@@ -289,6 +289,24 @@ impl Event<'_> {
             Event::Note { .. } => "note",
             Event::ScheduleDraw { .. } => "schedule-draw",
         }
+    }
+}
+
+/// What of a fault happens. Its `Display` follows the fault's name: `strikes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultPhase {
+    /// It strikes and lasts.
+    Begins,
+    /// It is over.
+    Ends,
+    /// It strikes, and is over at once.
+    Once,
+}
+
+impl fmt::Display for FaultPhase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if *self == FaultPhase::Ends { "ends" } else { "strikes" })
     }
 }
 

@@ -9,7 +9,7 @@ pub mod file;
 
 pub use file::{Header, JournalFile, JournalFileError, LogEntry};
 
-pub use event::{End, Event, Read, Record, Text, full_name};
+pub use event::{End, Event, FaultPhase, Read, Record, Text, full_name};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{Change, End, Event, LogEntry, Record, full_name};
+use corral_world::Violation;
 use corral_world::text::brief;
-use corral_world::{Violation, is_over_at_once};
 
 use super::Run;
 use super::history::{Object, Stale};
@@ -173,11 +173,7 @@ impl Run<'_> {
                     what.split(' ').map(|word| if word.parse::<u64>().is_ok() { "#" } else { word }).collect();
                 line(weight, format!("{} {outcome}", numberless.join(" ")), format!("client: {what}: {outcome}"))
             }
-            Event::Fault { kind, begins: false, .. } if is_over_at_once(kind) => None,
-            Event::Fault { kind, target, begins } => {
-                let word = if *begins { "strikes" } else { "ends" };
-                own(0, format!("fault: {kind} of {target} {word}"))
-            }
+            Event::Fault { kind, target, phase } => own(0, format!("fault: {kind} of {target} {phase}")),
             // Most follow from a fault, which is told.
             Event::Machine { name, state } => own(3, format!("machine {name} is {state}")),
             Event::Phase { name } => own(5, format!("phase: {name}")),

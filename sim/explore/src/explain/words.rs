@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use corral_core::Nanos;
 use corral_core::journal::{End, Event, JournalFile, Read, Record, full_name};
-use corral_world::is_over_at_once;
 use corral_world::text::brief;
 
 use super::history::History;
@@ -20,7 +19,6 @@ pub(super) fn is_telling(event: &Event<'_>) -> bool {
         Event::ApiWrite { kind, .. } | Event::ApiRequest { kind, .. } => kind != "Lease",
         Event::Connected { outcome, .. } => outcome != "ok",
         Event::Probe { .. } | Event::ScheduleDraw { .. } => false,
-        Event::Fault { kind, begins, .. } => *begins || !is_over_at_once(kind),
         _ => true,
     }
 }
@@ -51,9 +49,7 @@ pub(super) fn tell(record: &Record<'_>, journal: &JournalFile, history: &History
             format!("{verb} {key} in the store for {}: {code}", lines::short(client))
         }
         Event::Step { what, outcome } => format!("client: {what}: {outcome}"),
-        Event::Fault { kind, target, begins } => {
-            format!("fault {kind} of {target} {}", if *begins { "strikes" } else { "ends" })
-        }
+        Event::Fault { kind, target, phase } => format!("fault {kind} of {target} {phase}"),
         Event::ProcessBegan { name, machine, .. } => format!("process {name} begins on {machine}"),
         Event::ProcessEnded { process, end } => {
             let name = history.processes.get(process).map_or("", String::as_str);

@@ -55,3 +55,8 @@ pub use past::{NotYet, Past, Recorder, Version};
 pub use selector::{FieldSelector, Filter, LabelSelector};
 pub use server::Server;
 pub use store::{Commit, HistoryOptions, Object, Record, Store, Subscription, Tell};
+
+/// The kinds of objects that every API server has, without definitions.
+pub fn builtin_kinds() -> impl Iterator<Item = &'static str> {
+    builtin::KINDS.iter().map(|builtin| builtin.kind)
+}
