@@ -124,7 +124,7 @@ fn details(night: &Night, number: usize, finding: &Finding) -> String {
 fn about(night: &Night) -> String {
     let facts = [
         ("tested", night.arm.clone()),
-        ("seeds", night.seeds.join(", ")),
+        ("seeds asked for", night.seeds.join(", ")),
         ("scenarios", night.scenarios.join(", ")),
         ("commit", night.commit.clone()),
         ("toolchain", night.toolchain.clone()),

@@ -32,7 +32,7 @@ fn of_finding(text: &mut String, finding: &Finding) {
     line(
         text,
         format_args!(
-            "{} First met in {scenario}, seed {seed}, {}; {}.\n",
+            "{} Told of {scenario}, seed {seed}, {}; {}.\n",
             inline(&finding.story),
             inline(&finding.arm),
             count(*runs as usize, "run")

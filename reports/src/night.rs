@@ -19,7 +19,7 @@ pub struct Night {
     pub machine: String,
     /// What was tested: release, cures, defects, parameters, as people say them.
     pub arm: String,
-    /// The seeds that were run: `0..1000`, `0..1000 shard 1/2`.
+    /// The seeds, as they were asked for: `0..1000`, `0..1000 shard 1/2`; where time was the limit, `runs` says how far it came.
     pub seeds: Vec<String>,
     /// The scenarios that were run, by name.
     pub scenarios: Vec<String>,
@@ -97,8 +97,18 @@ pub struct Finding {
     /// What was looked into together with it: the other violations that came new with that run.
     #[serde(default)]
     pub also: Vec<Also>,
+    /// Between what times it was decided, in simulated nanoseconds since that run began, if that was searched for and found.
+    #[serde(default)]
+    pub decided_ns: Option<(u64, u64)>,
+    /// Whether that run, done again alone, was the same; if not, the simulator has failed.
+    #[serde(default = "yes")]
+    pub is_deterministic: bool,
     /// Files that tell more.
     pub files: Files,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Another violation of the run that a finding tells of.

@@ -76,8 +76,8 @@ impl Scenario for LonghornScenario {
         self.read(plan).map(|(cluster, _)| cluster.workers()).unwrap_or_default()
     }
 
-    fn kinds(&self) -> Vec<&'static str> {
-        let own = longhorn_api::kinds::DEFINITIONS.iter().map(|definition| definition.kind);
+    fn kinds(&self) -> Vec<(&'static str, &'static str)> {
+        let own = longhorn_api::kinds::DEFINITIONS.iter().map(|definition| (definition.kind, definition.plural));
         let mut kinds: Vec<_> = own.chain(corral_apiserver::builtin_kinds()).collect();
         kinds.sort_unstable();
         kinds

@@ -287,6 +287,8 @@ pub fn night() -> Night {
         chain: lines(&["4m01.000000s  phase: workload", "5m32.704000s  operations-end: SystemBackup sb-1"]),
         reproduce: lines(&["corral replay seeds/10740.toml"]),
         also: Vec::new(),
+        decided_ns: Some((241_000_000_000, 242_100_000_000)),
+        is_deterministic: true,
         files: Files {
             seed: "10740.toml".into(),
             journal: "10740.jsonl".into(),
@@ -314,6 +316,8 @@ pub fn night() -> Night {
         ]),
         reproduce: lines(&["corral run volume-life --seed 4", "SEED=4 cargo test volume_life"]),
         also: Vec::new(),
+        decided_ns: None,
+        is_deterministic: true,
         files: Files { seed: "c3.toml".into(), journal: "c3.jsonl".into(), report: "c3.html".into(), twin: None },
     };
     Night {

@@ -12,12 +12,13 @@ mod volume;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use corral_explore::write_whole;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::BenchOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::provenance::{commit, machine, toolchain};
-use crate::run::create;
+use crate::run::probe;
 use crate::say::say;
 use crate::table::table;
 
@@ -114,7 +115,7 @@ pub fn bench(options: &BenchOptions) -> Done {
     }
     // They may be the same file.
     let earlier = options.compare.as_deref().map(load).transpose()?;
-    let out = options.json.as_deref().map(create).transpose()?;
+    options.json.as_deref().map(probe).transpose()?;
     let scale = Scale(if options.quick { 1 } else { 10 });
     let mut report = Report {
         machine: machine(),
@@ -129,8 +130,9 @@ pub fn bench(options: &BenchOptions) -> Done {
         report.figures.extend(measure(scale));
     }
     say(table(&rows(&report.figures, earlier.as_ref())).trim_end());
-    if let (Some(file), Some(path)) = (out, &options.json) {
-        serde_json::to_writer_pretty(file, &report).map_err(|error| Refused::path(path, "cannot be written", error))?;
+    if let Some(path) = &options.json {
+        let written = write_whole(path, |out| serde_json::to_writer_pretty(out, &report).map_err(Into::into));
+        written.map_err(|error| Refused::path(path, "cannot be written", error))?;
     }
     Ok(Status::AsExpected)
 }

@@ -1,7 +1,5 @@
 //! `corral explain`: where a failing run parts from its passing twin, and the chain of events behind its violation.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use corral_core::journal::JournalFile;
@@ -23,14 +21,18 @@ const JOURNAL_HEADING: u16 = 1;
 
 /// Explains a seed file's first failing arm, or a journal's first violation; status 1 if there is none.
 pub fn explain(options: &ExplainOptions) -> Done {
-    if is_journal(&options.file) {
-        return explain_journal(options);
+    // Once: it may be a pipe.
+    let path = &options.file;
+    let content = std::fs::read(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    if is_journal(path, &content) {
+        return explain_journal(options, &content);
     }
     if let Some(twin) = &options.twin {
         let twin = twin.display();
         return Err(Refused::new(format!("--twin {twin}: a seed file names its own twin; allowed beside a journal")));
     }
-    let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
+    let text = String::from_utf8(content).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    let file = SeedFile::parse(&text, path, catalogue()).map_err(Refused::new)?;
     let watchdog = corral_explore::watchdog(corral_explore::Limits::default().run_time * 2, &file.title);
     let arm = &file.fails[0];
     let lines = options.lines - FILE_HEADING;
@@ -47,14 +49,12 @@ pub fn explain(options: &ExplainOptions) -> Done {
 }
 
 /// Whether it is to be read as a journal: no seed file begins with a brace. By its name even if it holds something else, which is told of then.
-fn is_journal(path: &Path) -> bool {
-    let mut first = [0];
-    let begins = File::open(path).and_then(|mut file| file.read_exact(&mut first));
-    path.extension().is_some_and(|ending| ending == "jsonl") || (begins.is_ok() && first == *b"{")
+fn is_journal(path: &Path, content: &[u8]) -> bool {
+    path.extension().is_some_and(|ending| ending == "jsonl") || content.starts_with(b"{")
 }
 
-fn explain_journal(options: &ExplainOptions) -> Done {
-    let run = journal::read(&options.file)?;
+fn explain_journal(options: &ExplainOptions, content: &[u8]) -> Done {
+    let run = journal::parse(content, &options.file)?;
     let twin = options.twin.as_deref().map(journal::read).transpose()?;
     let Some(violation) = first_violation(&run, catalogue(), |_| true) else {
         say(format_args!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::btree_set::Union;
 
-use corral_explore::{Attribution, Finding, Group, Part, Signature};
+use corral_explore::{Attribution, Decided, Finding, Group, Part, Signature};
 use corral_reports::{Also, Files};
 use corral_world::{Arm, Expectation, Found, Recipe, SeedFile, Violation};
 
@@ -49,6 +49,8 @@ pub fn told(ran: &Recipe, finding: &Finding, name: &str, reproduce: Vec<String>)
         chain: finding.chain.clone(),
         reproduce,
         also: finding.signatures.iter().filter(|other| **other != group).map(also).collect(),
+        decided_ns: finding.decided.as_ref().and_then(Decided::span).map(|(open, lost)| (open.0, lost.0)),
+        is_deterministic: finding.is_deterministic,
         files: Files {
             seed: format!("{name}.toml"),
             journal: if is_seen { format!("{name}.jsonl") } else { String::new() },
@@ -84,6 +86,8 @@ pub fn bare((oracle, signature): &Signature, recipe: &Recipe) -> corral_reports:
         chain: Vec::new(),
         reproduce: Vec::new(),
         also: Vec::new(),
+        decided_ns: None,
+        is_deterministic: true,
         files: Files::default(),
     }
 }

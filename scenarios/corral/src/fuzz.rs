@@ -14,8 +14,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::arguments::FuzzOptions;
 use crate::failure::{Done, Refused, Status};
-use crate::night::{self, NightFolder, Told};
-use crate::run::{create, note_what_changes_nothing};
+use crate::night::{self, NightFolder, Told, example};
+use crate::run::{note_what_changes_nothing, probe};
 use crate::say::say;
 use crate::table::table;
 
@@ -103,15 +103,18 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
         corpus: night::corpus(&options.corpus)?,
         workers: Workers { interrupted: interrupted.clone(), ..workers(options.jobs)? },
     };
-    // What cannot be written is said before anything runs.
-    options.junit.as_deref().map(create).transpose()?;
-    let digests = options.digests.as_deref().map(|path| Ok::<_, Refused>((path.to_owned(), create(path)?)));
+    // What cannot be written is said before anything runs, and what was written before is kept until nothing is refused any more.
+    let folder = options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?;
+    options.junit.as_deref().map(probe).transpose()?;
+    let created = |path: &PathBuf| match std::fs::File::create(path) {
+        Ok(file) => Ok((path.clone(), file)),
+        Err(error) => Err(Refused::path(path, "cannot be written", error)),
+    };
     let mut night = Night {
         shown: Shown::new(total),
-        digests: digests.transpose()?,
-        folder: options.out.as_deref().map(|out| NightFolder::new(out, told.clone())).transpose()?,
+        digests: options.digests.as_ref().map(created).transpose()?,
+        folder,
         interrupted: interrupted.clone(),
-        is_nondeterministic: false,
         effort: Effort {
             shrinking: ShrinkBudget { runs: options.shrink_runs, ..ShrinkBudget::default() },
             attributes: !options.no_attribution,
@@ -133,12 +136,13 @@ pub fn fuzz(options: &FuzzOptions) -> Done {
     ended.map_err(Refused::new)?;
     finished?;
     junit?;
-    Ok(if night.is_nondeterministic { Status::NotDeterministic } else { status_of(&tally) })
+    Ok(status_of(&tally, night.folder.is_none_or(|folder| folder.is_deterministic())))
 }
 
-/// How a search ends that came to this.
-pub fn status_of(tally: &Tally) -> Status {
+/// How a search ends that came to this, and whose runs were the same when they were done again.
+pub fn status_of(tally: &Tally, is_deterministic: bool) -> Status {
     match (tally.stuck, tally.groups.is_empty()) {
+        _ if !is_deterministic => Status::NotDeterministic,
         (true, _) => Status::Stuck,
         (false, false) => Status::Violation,
         (false, true) => Status::AsExpected,
@@ -165,7 +169,6 @@ struct Night {
     folder: Option<NightFolder>,
     digests: Option<(PathBuf, std::fs::File)>,
     interrupted: Arc<AtomicBool>,
-    is_nondeterministic: bool,
     effort: Effort,
 }
 
@@ -184,7 +187,6 @@ impl Watcher for Night {
         let files = folder.begin(ran, new, tally, self.shown.elapsed())?;
         let effort = Effort { time: self.effort.time.saturating_sub(self.shown.elapsed()), ..self.effort };
         let finding = investigate(pool, catalogue(), ran, new, &folder.origin(), &files, effort)?;
-        self.is_nondeterministic |= !finding.is_deterministic;
         folder.found(ran, &finding, tally, self.shown.elapsed())
     }
 
@@ -276,15 +278,17 @@ pub fn report(tally: &Tally, took: Duration, arm: &Arm, folder: Option<&NightFol
         text.push_str("no violation\n");
         return text;
     }
-    let mut rows = vec![["runs", "oracle", "signature", "first seeds"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["runs", "oracle", "signature", "first runs"].map(str::to_owned).to_vec()];
     for ((oracle, signature), group) in &groups {
-        let first: Vec<String> = group.first.iter().map(|recipe| recipe.seed.to_string()).collect();
-        rows.push(vec![group.runs.to_string(), oracle.clone(), signature.clone(), first.join(" ")]);
+        let first: Vec<String> = group.first.iter().map(example).collect();
+        rows.push(vec![group.runs.to_string(), oracle.clone(), signature.clone(), first.join(", ")]);
     }
     text.push_str(&table(&rows));
-    if let Some(recipe) = groups.first().and_then(|(_, group)| group.first.first()) {
-        let lines = folder.map_or_else(|| vec![recipe.command(None)], |folder| folder.reproduce(recipe));
-        lines.last().into_iter().for_each(|line| text.push_str(&format!("reproduce: {line}\n")));
+    let mut lines: Vec<String> = Vec::new();
+    for recipe in groups.iter().filter_map(|(_, group)| group.first.first()) {
+        let of_run = folder.map_or_else(|| vec![recipe.command(None)], |folder| folder.reproduce(recipe));
+        lines.extend(of_run.into_iter().next_back().filter(|line| !lines.contains(line)));
     }
+    lines.iter().for_each(|line| text.push_str(&format!("reproduce: {line}\n")));
     text
 }

@@ -1,7 +1,7 @@
 //! Journals as files: what `run` writes and `explain`, `report` and `inspect` read.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use corral_core::journal::{JournalFile, file};
@@ -21,5 +21,10 @@ pub fn write(path: &Path, recipe: &Recipe, plan: Option<&Path>, verdict: &Verdic
 /// Reads a journal.
 pub fn read(path: &Path) -> Result<JournalFile, Refused> {
     let input = File::open(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
-    file::read(BufReader::new(input)).map_err(|error| Refused::new(format!("{}: {error}", path.display())))
+    parse(BufReader::new(input), path)
+}
+
+/// The same from what was read of this file.
+pub fn parse(input: impl BufRead, path: &Path) -> Result<JournalFile, Refused> {
+    file::read(input).map_err(|error| Refused::new(format!("{}: {error}", path.display())))
 }

@@ -60,15 +60,11 @@ impl Lines {
 /// # Errors
 /// The file cannot be read, or another line of it is something else.
 pub fn read<T: DeserializeOwned>(path: &Path, what: &str) -> Result<Vec<T>, Refused> {
-    let text = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
-    let lines: Vec<&str> = text.lines().collect();
-    let mut items = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(item) => items.push(item),
-            Err(_) if index + 1 == lines.len() => {}
-            Err(error) => return Err(Refused::new(format!("{}:{}: is no {what}: {error}", path.display(), index + 1))),
-        }
-    }
-    Ok(items)
+    let content = std::fs::read(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+    let whole = content.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n"));
+    let item = |(index, line)| {
+        let refuse = |error| Refused::new(format!("{}:{}: is no {what}: {error}", path.display(), index + 1));
+        serde_json::from_slice(line).map_err(refuse)
+    };
+    whole.enumerate().map(item).collect()
 }

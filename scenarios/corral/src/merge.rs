@@ -63,7 +63,7 @@ pub fn merge(options: &MergeOptions) -> Done {
     let arm = all.first().map(|ran| ran.recipe.arm.clone()).unwrap_or_default();
     say(report(&tally, took, &arm, Some(&merged)).trim_end());
     say(format_args!("the pages: {}", merged.index().display()));
-    Ok(status_of(&tally))
+    Ok(status_of(&tally, merged.is_deterministic()))
 }
 
 /// What the nights before were made on, and this one.

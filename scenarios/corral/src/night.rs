@@ -9,7 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corral_core::journal::{JournalFile, content_hash};
+use corral_core::Nanos;
+use corral_core::journal::{JournalFile, content_hash, file};
 use corral_explore::{
     Decided, Finding, Group, Origin, Ran, Signature, Tally, parting, violations, with_plan, write_whole,
 };
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 use crate::failure::Refused;
 use crate::finding;
+use crate::journal;
 use crate::lines::{self, Lines};
 use crate::provenance::{commit, machine, toolchain};
 
@@ -169,8 +171,47 @@ impl NightFolder {
         if let Some(first) = finding.reproduce.first_mut() {
             *first = replay_line(&self.path.join(&finding.files.seed));
         }
+        self.readdress(&finding)?;
         self.findings.push(finding);
         Ok(())
+    }
+
+    /// Journals and page of a finding that was taken over say where its files are now.
+    fn readdress(&self, finding: &corral_reports::Finding) -> Result<(), Refused> {
+        let [seed, journal, report] = [&finding.files.seed, &finding.files.journal, &finding.files.report];
+        let is_here = |name: &String| !name.is_empty() && self.path.join(name).is_file();
+        let twin = finding.files.twin.as_ref().filter(|twin| is_here(twin));
+        if !is_here(journal) || !is_here(report) {
+            return Ok(());
+        }
+        let [seed, journal] = [seed, journal].map(|name| self.path.join(name));
+        let files = corral_explore::Files { seed, journal, twin: self.path.join(twin.unwrap_or(report)) };
+        let read = || {
+            Ok::<_, Refused>((journal::read(&files.journal)?, twin.map(|_| journal::read(&files.twin)).transpose()?))
+        };
+        // Those of another version stay as they are.
+        let Ok((mut run, mut passing)) = read() else { return Ok(()) };
+        let unknown = |error| Refused::path(&files.journal, "does not say of which run it is", error);
+        let failure = Recipe::deserialize(&run.header.run).map_err(unknown)?;
+        for (path, journal) in
+            std::iter::once((&files.journal, &mut run)).chain(passing.as_mut().map(|twin| (&files.twin, twin)))
+        {
+            let of = Recipe::deserialize(&journal.header.run).map_err(unknown)?;
+            journal.header.reproduce = files.reproduce(&failure, &of, path);
+            let bytes = std::fs::read(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
+            let bytes = file::with_header(&bytes, &journal.header).map_err(Refused::new)?;
+            write(path, &bytes).map_err(Refused::new)?;
+        }
+        let corral_reports::Finding { divergence, chain, decided_ns, .. } = finding;
+        let decided = decided_ns.map(|(open, lost)| (Nanos(open), Nanos(lost)));
+        let parted_at = passing.as_ref().and_then(|twin| parting(&run, twin));
+        let page = Page { run: &run, twin: passing.as_ref(), divergence, chain, parted_at, decided };
+        write(&self.path.join(report), page.html().as_bytes()).map_err(Refused::new)
+    }
+
+    /// Whether every run that was done again was the same.
+    pub fn is_deterministic(&self) -> bool {
+        self.findings.iter().all(|finding| finding.is_deterministic)
     }
 
     /// What the files of a finding are called here: as in their own folder, unless the same run was looked into for something else there.
@@ -293,7 +334,7 @@ pub fn night(
     took: Duration,
 ) -> Night {
     let of_group = |finding: &corral_reports::Finding, group: &Group| {
-        let examples = group.first.iter().map(|recipe| format!("{} {}", recipe.scenario, recipe.seed)).collect();
+        let examples = group.first.iter().map(example).collect();
         corral_reports::Finding { runs: group.runs, examples, ..finding.clone() }
     };
     let of = |(signature, group): (&Signature, &Group)| {
@@ -326,6 +367,11 @@ pub fn night(
         coverage: tally.situations.len() as u64,
         findings: kept,
     }
+}
+
+/// A run as people say it: its scenario and its seed.
+pub fn example(recipe: &Recipe) -> String {
+    format!("{} {}", recipe.scenario, recipe.seed)
 }
 
 /// The first of several findings of one failure: what was looked into before what was not.

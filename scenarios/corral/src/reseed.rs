@@ -6,7 +6,7 @@ use std::time::Duration;
 use corral_explore::{Job, Pool, ShrinkBudget};
 use corral_scenarios::catalogue;
 use corral_world::text::brief;
-use corral_world::{Plan, SeedFile};
+use corral_world::{Plan, Recipe, SeedFile};
 
 use crate::failure::Refused;
 use crate::fuzz::workers;
@@ -100,10 +100,14 @@ fn smaller(pool: &mut Pool, file: &mut SeedFile) -> Result<(), Refused> {
     let recipe = file.recipe(&file.fails[0]);
     let wanted = [file.expect.group()].into();
     let shrunk = corral_explore::shrink(pool, catalogue(), &recipe, &wanted, ShrinkBudget::default());
-    let shrunk = shrunk.map_err(Refused::new)?.recipe;
-    let seeds = (0..10).map(|other| (shrunk.seed.wrapping_add(other), shrunk.plan.clone()));
-    if let Some(right) = search(pool, file, seeds)? {
+    if let Some(right) = near(pool, file, &shrunk.map_err(Refused::new)?.recipe)? {
         *file = right;
     }
     Ok(())
+}
+
+/// The file with the plan of this run, under its seed or one of the next, if under one of them every arm does what the file says.
+pub fn near(pool: &mut Pool, file: &SeedFile, run: &Recipe) -> Result<Option<SeedFile>, Refused> {
+    let seeds = (0..10).map(|other| (run.seed.wrapping_add(other), run.plan.clone()));
+    search(pool, file, seeds)
 }

@@ -31,8 +31,7 @@ pub fn run(options: &RunOptions) -> Done {
         say(plan.to_toml().trim_end());
         return Ok(Status::AsExpected);
     }
-    // Opened before the run, so that a folder that cannot be written is known at once and nothing is lost.
-    options.journal.as_deref().map(create).transpose()?;
+    options.journal.as_deref().map(probe).transpose()?;
     let keeps = options.journal.is_some();
     let logs = options.logs.map(Into::into).or_else(|| keeps.then_some(tracing::Level::WARN));
     let run_options = corral_world::RunOptions { keep_journal: keeps, logs, fork: options.fork, ..Default::default() };
@@ -107,7 +106,7 @@ fn summary(recipe: &Recipe, verdict: &Verdict, counts_hazards: bool) -> String {
 fn read_plan(path: &Path, options: &RunOptions) -> Result<Plan, Refused> {
     let text = std::fs::read_to_string(path).map_err(|error| Refused::path(path, "cannot be read", error))?;
     if text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("scenario")) {
-        let file = SeedFile::load(path, catalogue()).map_err(Refused::new)?;
+        let file = SeedFile::parse(&text, path, catalogue()).map_err(Refused::new)?;
         if file.scenario != options.scenario {
             let (its, asked) = (&file.scenario, &options.scenario);
             return Err(Refused::new(format!("{}: is of {its}, and not of {asked}", path.display())));
@@ -133,7 +132,8 @@ fn read_plan(path: &Path, options: &RunOptions) -> Result<Plan, Refused> {
     }
 }
 
-/// Makes a file that is to be written after a run.
-pub fn create(path: &Path) -> Result<std::fs::File, Refused> {
-    std::fs::File::create(path).map_err(|error| Refused::path(path, "cannot be written", error))
+/// Opens a file that is to be written after a run, so that one that cannot be written is known at once; what it holds stays until then.
+pub fn probe(path: &Path) -> Result<std::fs::File, Refused> {
+    let opened = std::fs::File::options().append(true).create(true).open(path);
+    opened.map_err(|error| Refused::path(path, "cannot be written", error))
 }

@@ -2,14 +2,16 @@
 
 use corral_explore::{Job, Pool, ShrinkBudget};
 use corral_scenarios::catalogue;
-use corral_world::SeedFile;
+use corral_world::{Recipe, SeedFile};
 
 use crate::arguments::ShrinkOptions;
 use crate::failure::{Done, Refused, Status};
 use crate::fuzz::workers;
+use crate::reseed::near;
 use crate::say::say;
 
-/// Shrinks the plan under the file's first failing arm, and says what it took away; status 1 if the file has faded.
+/// Shrinks the plan under the file's first failing arm, and says what it took away; status 1 if the file has faded, or if with the smaller plan another
+/// arm no longer does what the file says.
 pub fn shrink(options: &ShrinkOptions) -> Done {
     let file = SeedFile::load(&options.file, catalogue()).map_err(Refused::new)?;
     let mut pool = Pool::start(workers(options.jobs)?);
@@ -23,12 +25,18 @@ pub fn shrink(options: &ShrinkOptions) -> Done {
     }
     let budget = ShrinkBudget { runs: options.runs, ..ShrinkBudget::default() };
     let shrunk = corral_explore::shrink(&mut pool, catalogue(), &recipe, &wanted, budget).map_err(Refused::new)?;
-    let file = SeedFile { seed: shrunk.recipe.seed, ..file.with_plan(shrunk.recipe.plan.unwrap_or_default()) };
+    let right = near(&mut pool, &file, &shrunk.recipe)?;
+    let status = if right.is_some() { Status::AsExpected } else { Status::Violation };
+    let smaller = |run: Recipe| SeedFile { seed: run.seed, ..file.with_plan(run.plan.unwrap_or_default()) };
+    let file = right.unwrap_or_else(|| smaller(shrunk.recipe));
     for line in &shrunk.removed {
         eprintln!("gone: {line}");
     }
     let rest = if shrunk.is_done { "nothing is left to take away" } else { "more may be taken away" };
     eprintln!("{} runs; {rest}", shrunk.runs);
+    if status == Status::Violation {
+        eprintln!("note: it shows the failure, and is not all else that the file says; `corral replay` tells what not");
+    }
     match &options.out {
         Some(out) => {
             std::fs::write(out, file.to_toml()).map_err(|error| {
@@ -39,5 +47,5 @@ pub fn shrink(options: &ShrinkOptions) -> Done {
         }
         None => say(file.to_toml().trim_end()),
     }
-    Ok(Status::AsExpected)
+    Ok(status)
 }

@@ -72,6 +72,12 @@ fn two_shards_merged_are_one_whole_run() {
     {
         assert!(path("merged").join(name).is_file(), "{name}");
     }
+    // Each says where it is now.
+    for name in ["backup-cleanup-16.jsonl", "backup-cleanup-16-twin.jsonl", "backup-cleanup-16.html"] {
+        let text = std::fs::read_to_string(path("merged").join(name)).expect("a file");
+        assert!(text.contains(&merged) && ![&one, &two].iter().any(|shard| text.contains(*shard)), "{name}");
+    }
+    ends(command(&["explain", &path("merged").join("backup-cleanup-16.jsonl").display().to_string()]), 0);
     // What was kept replays, shrunk as it is.
     ends(command(&["replay", &path("merged").join("backup-cleanup-16.toml").display().to_string()]), 0);
 }

@@ -1,11 +1,11 @@
 //! The models' logs (`tracing`), collected for one run on request. For people only: never hashed, never part of the digest.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tracing::field::{Field, Visit};
-use tracing::subscriber::Interest;
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::subscriber::{Interest, NoSubscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 use crate::journal::LogEntry;
@@ -20,12 +20,15 @@ pub(crate) struct Logs {
 impl Logs {
     /// Makes this the thread's subscriber; without a level, one that wants nothing.
     pub(crate) fn install(&self, level: Option<Level>) -> tracing::subscriber::DefaultGuard {
+        // With two subscribers and more, tracing notes what a call site is worth under a lock; with one, it may overlook another thread's that comes then.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(NoSubscriber::default()));
         match level {
             Some(level) => {
                 let layer = Collector { logs: self.clone(), level };
                 tracing::subscriber::set_default(tracing_subscriber::registry().with(layer))
             }
-            None => tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default()),
+            None => tracing::subscriber::set_default(NoSubscriber::default()),
         }
     }
 

@@ -248,14 +248,16 @@ impl World {
 
     /// A node for a process: one whose process ended at an earlier time, so that its last task has been dropped, or a new one.
     fn vacant_node(&self) -> NodeHandle {
-        let handle = Handle::current();
-        let mut processes = lock(&self.processes);
-        if processes.vacant.front().is_some_and(|(since, _)| *since < self.now()) {
-            let (_, node) = processes.vacant.pop_front().expect("just seen");
-            handle.restart(node);
-            return handle.get_node(node).expect("nodes are for ever");
+        let (handle, now) = (Handle::current(), self.now());
+        // Not under the lock: madsim speaks of it, and drops what a node held.
+        let vacant = lock(&self.processes).vacant.pop_front_if(|(since, _)| *since < now);
+        match vacant {
+            Some((_, node)) => {
+                handle.restart(node);
+                handle.get_node(node).expect("nodes are for ever")
+            }
+            None => handle.create_node().restart_on_panic().build(),
         }
-        handle.create_node().restart_on_panic().build()
     }
 
     /// The process whose task runs now; none on the run loop, in kernels, and in destructors of a dead process.
@@ -309,6 +311,7 @@ impl World {
             // A paused node's futures would be dropped inside `kill`, under madsim's lock.
             handle.resume(process.node);
             handle.kill(process.node);
+            lock(&self.processes).vacant.push_back((self.now(), process.node));
         }
     }
 
@@ -320,7 +323,6 @@ impl World {
             let mut processes = lock(&self.processes);
             processes.by_id.remove(&process.id);
             processes.by_node.remove(&process.node);
-            processes.vacant.push_back((self.now(), process.node));
         }
         self.journal.record(self.now(), 0, 0, Event::ProcessEnded { process: process.id.0, end: end.clone() });
         self.each_kernel(|kernel| kernel.process_ended(process, &end));
@@ -338,9 +340,14 @@ impl World {
         }
     }
 
-    /// madsim killed a node by itself: one of its tasks panicked.
+    /// A node was killed, by `end_process` or by madsim itself: one of its tasks panicked. Then madsim will restart it, some seconds later and whatever
+    /// runs there by then: no process may have it any more.
     pub(crate) fn node_was_reset(&self, node: NodeId) {
-        let process = lock(&self.processes).by_node.get(&node).cloned();
+        let process = {
+            let mut processes = lock(&self.processes);
+            processes.vacant.retain(|(_, vacant)| *vacant != node);
+            processes.by_node.get(&node).cloned()
+        };
         if let Some(process) = process {
             self.bury(&process, End::Panicked);
         }

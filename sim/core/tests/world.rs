@@ -160,6 +160,33 @@ fn processes_end_by_return_signal_panic_and_power_cut() {
 }
 
 #[test]
+fn nothing_that_comes_after_a_panic_pays_for_it() {
+    run(Options::new(1), async {
+        let world = world();
+        let machine = world.add_machine("m1");
+        for _ in 0..3 {
+            let panics = world.spawn_process(spec(machine.id, "panics"), Box::pin(async { panic!("on purpose") }));
+            assert_eq!(panics.wait().await, End::Panicked);
+            sleep(Duration::from_millis(1)).await;
+            // madsim restarts what panicked within ten seconds.
+            let other = world.spawn_process(
+                spec(machine.id, "other"),
+                Box::pin(async {
+                    sleep(Duration::from_secs(20)).await;
+                    7
+                }),
+            );
+            let end = tokio::select! { biased;
+                end = other.wait() => Some(end),
+                () = sleep(Duration::from_secs(30)) => None,
+            };
+            assert_eq!(end, Some(End::Exited(7)));
+        }
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_frozen_machine_does_everything_late() {
     run(Options::new(1), async {
         let world = world();

@@ -14,7 +14,7 @@ use corral_world::{Catalogue, Recipe};
 use crate::explain::{beside, parting};
 use crate::forks::{FORKS, Failing, forks};
 use crate::investigate::Origin;
-use crate::job::{Job, JobResult, Signature};
+use crate::job::{Job, Signature};
 use crate::pool::Pool;
 
 /// What a failure is without one of the recorded defects.
@@ -93,7 +93,7 @@ pub fn attribute(
             Part::None
         } else if !result.signatures().is_disjoint(wanted) {
             Part::Same
-        } else if fails(&result, &forks.along) {
+        } else if !result.passes_but_for(&forks.along) {
             Part::Otherwise
         } else {
             let from = open.min(parted(pool, &silenced, own, scratch)?);
@@ -129,11 +129,6 @@ struct Forks<'a> {
     has_time: &'a dyn Fn() -> bool,
 }
 
-/// Whether a run without a defect fails, in whatever way: the same damage may look otherwise then. What came along before is another matter.
-fn fails(result: &JobResult, along: &BTreeSet<Signature>) -> bool {
-    result.verdict().is_none() || !result.signatures().is_subset(along)
-}
-
 impl Forks<'_> {
     fn without(&mut self, pool: &mut Pool, silenced: &Recipe, from: Nanos) -> io::Result<Part> {
         let with = self.with.entry(from).or_default();
@@ -152,7 +147,8 @@ impl Forks<'_> {
         while says_something && Share::of(&still).failing == 0 && still.len() < with.len() && (self.has_time)() {
             let next = still.len() as u32;
             let results = forks(pool, silenced, from, next..next + FORKS)?;
-            still.extend(results.iter().map(|result| fails(result, &self.along)));
+            // In whatever way: the same damage may look otherwise then. What came along before is another matter.
+            still.extend(results.iter().map(|result| !result.passes_but_for(&self.along)));
         }
         Ok(Part::Passes { from, with: Share::of(with), without: Share::of(&still) })
     }

@@ -8,6 +8,7 @@ use corral_core::journal::JournalFile;
 use corral_core::{Fork, Nanos};
 use corral_world::Recipe;
 
+use crate::explain::beside;
 use crate::job::{Job, JobResult, Signature};
 use crate::pool::Pool;
 
@@ -73,17 +74,18 @@ fn forked(recipe: &Recipe, at: Nanos, number: u32) -> Recipe {
     Recipe { fork: Some(Fork { at, number }), ..recipe.clone() }
 }
 
-/// Searches for the time after which nothing that is left to chance averts a failure. Before that time the share of forks that pass is taken to shrink,
-/// so that halving finds it. It is found less exactly where `has_time` ends it early.
+/// Searches for the time after which nothing that is left to chance averts a failure: a fork passes if it shows nothing but what the run shows beside
+/// it. Before that time the share of forks that pass is taken to shrink, so that halving finds it. It is found less exactly where `has_time` ends it early.
 ///
 /// # Errors
 /// A worker cannot be started.
 pub fn decided(
     pool: &mut Pool,
-    &Failing { recipe, journal, .. }: &Failing<'_>,
+    &Failing { recipe, wanted, journal }: &Failing<'_>,
     seen_at: Nanos,
     has_time: &dyn Fn() -> bool,
 ) -> io::Result<Decided> {
+    let along = beside(journal, wanted);
     let mut times: Vec<Nanos> = journal.records.iter().map(|record| record.at).collect();
     times.retain(|at| *at <= seen_at);
     times.dedup();
@@ -97,7 +99,8 @@ pub fn decided(
         for from in (0..FORKS).step_by(pool.count()) {
             let numbers = from..FORKS.min(from + pool.count() as u32);
             let results = forks(pool, recipe, at, numbers)?;
-            passing = results.iter().position(JobResult::passes).map(|index| forked(recipe, at, from + index as u32));
+            let passes = results.iter().position(|result| result.passes_but_for(&along));
+            passing = passes.map(|index| forked(recipe, at, from + index as u32));
             if passing.is_some() {
                 break;
             }

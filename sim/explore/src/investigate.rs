@@ -66,6 +66,18 @@ pub struct Files {
     pub twin: PathBuf,
 }
 
+impl Files {
+    /// The line of shell that does a run again: the failure that the seed file is of, or its twin, whose journal has this path.
+    pub fn reproduce(&self, failure: &Recipe, run: &Recipe, journal: &Path) -> String {
+        // The seed file has the plan of the failure; a twin with another plan is only in its journal.
+        if run.plan == failure.plan {
+            run.command(Some(&self.seed))
+        } else {
+            format!("corral inspect {}", quoted(journal.display()))
+        }
+    }
+}
+
 /// A failure, and what is known of it.
 #[derive(Clone, Debug)]
 pub struct Finding {
@@ -112,8 +124,7 @@ pub fn investigate(
     files: &Files,
     effort: Effort,
 ) -> io::Result<Finding> {
-    let recipe = with_plan(catalogue, &ran.recipe);
-    let mut finding = Finding::new(recipe.clone(), wanted.clone());
+    let mut finding = Finding::new(with_plan(catalogue, &ran.recipe), wanted.clone());
     finding.along = ran.signatures.difference(wanted).cloned().collect();
     if ran.is_stuck() {
         finding.remarks.push("it did not come to an end, and was not run again".to_owned());
@@ -134,21 +145,38 @@ pub fn investigate(
         finding.is_deterministic = false;
         finding.remarks.push("not deterministic: run again alone it is another run".to_owned());
     }
+    match further(pool, catalogue, &mut finding, origin, files, effort) {
+        // That it is another run is not lost with what was being tried.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted && !finding.is_deterministic => Ok(finding),
+        ended => ended.map(|()| finding),
+    }
+}
+
+/// What is tried with a failure once it was run again.
+fn further(
+    pool: &mut Pool,
+    catalogue: &dyn Catalogue,
+    finding: &mut Finding,
+    origin: &Origin,
+    files: &Files,
+    effort: Effort,
+) -> io::Result<()> {
+    let wanted = finding.signatures.clone();
     #[expect(clippy::disallowed_methods, reason = "a budget in real time")]
     let began = std::time::Instant::now();
     let shrinking = ShrinkBudget { time: effort.shrinking.time.min(effort.time), ..effort.shrinking };
-    let shrunk = shrink(pool, catalogue, &recipe, wanted, shrinking)?;
+    let shrunk = shrink(pool, catalogue, &finding.recipe, &wanted, shrinking)?;
     finding.recipe = shrunk.recipe;
     finding.removed = shrunk.removed;
     if !shrunk.is_done {
         finding.remarks.push(format!("shrinking was ended after {} runs; more may be taken away", shrunk.runs));
     }
-    let Some(journal) = finding.see(pool, catalogue, origin, files)? else { return Ok(finding) };
+    let Some(journal) = finding.see(pool, catalogue, origin, files)? else { return Ok(()) };
     let has_time = || began.elapsed() < effort.time;
     if effort.attributes && !has_time() {
         finding.remarks.push("the time was over: what it needs and when it was decided was not tried".to_owned());
     } else if let Some(violation) = finding.violation.as_ref().filter(|_| effort.attributes) {
-        let failing = Failing { recipe: &finding.recipe, wanted, journal: &journal };
+        let failing = Failing { recipe: &finding.recipe, wanted: &wanted, journal: &journal };
         let decided = decided(pool, &failing, violation.at, &has_time)?;
         let open = decided.open_at().unwrap_or(Nanos::ZERO);
         let scratch = files.twin.with_extension("part");
@@ -156,9 +184,8 @@ pub fn investigate(
         finding.decided = Some(decided);
         finding.cure(pool)?;
     }
-    let twin = twin(pool, &finding)?;
-    finding.tell(pool, journal, twin.as_ref(), origin, files)?;
-    Ok(finding)
+    let twin = twin(pool, finding)?;
+    finding.tell(pool, journal, twin.as_ref(), origin, files)
 }
 
 impl Finding {
@@ -275,13 +302,7 @@ impl Finding {
         files: &Files,
         path: &Path,
     ) -> io::Result<Option<JournalFile>> {
-        // The seed file has the plan of the failure; a twin with another plan is only in its journal.
-        let reproduce = if recipe.plan == self.recipe.plan {
-            recipe.command(Some(&files.seed))
-        } else {
-            format!("corral inspect {}", quoted(path.display()))
-        };
-        let header = origin.header(recipe, reproduce);
+        let header = origin.header(recipe, files.reproduce(&self.recipe, recipe, path));
         let journal = pool.journal(recipe, header, path)?;
         Ok(journal.map_err(|why| self.remarks.push(why)).ok())
     }

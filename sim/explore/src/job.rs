@@ -85,7 +85,12 @@ impl JobResult {
 
     /// Whether it came to its end and nothing is wrong with it.
     pub fn passes(&self) -> bool {
-        self.verdict().is_some_and(Verdict::passed)
+        self.passes_but_for(&BTreeSet::new())
+    }
+
+    /// Whether it came to its end and nothing but this is wrong with it.
+    pub fn passes_but_for(&self, along: &BTreeSet<Signature>) -> bool {
+        self.verdict().is_some() && self.signatures().is_subset(along)
     }
 
     /// The verdict, if there is one.

@@ -169,16 +169,18 @@ impl Pool {
         Ok(read.map_err(|error| format!("{}: {error}", path.display())))
     }
 
+    /// Takes in what is done, after waiting so long for the first.
     fn gather(&mut self, wait: Duration) -> std::io::Result<()> {
-        match self.results.recv_timeout(wait) {
-            Ok(result) => {
-                let (ticket, result) = result?;
-                self.ready.insert(ticket, result);
-                Ok(())
-            }
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(std::io::Error::other("all workers are gone")),
+        let first = match self.results.recv_timeout(wait) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Err(std::io::Error::other("all workers are gone")),
+        };
+        for result in std::iter::once(first).chain(self.results.try_iter()) {
+            let (ticket, result) = result?;
+            self.ready.insert(ticket, result);
         }
+        Ok(())
     }
 }
 
@@ -261,8 +263,8 @@ impl Keeper {
         let last_words = Arc::new(Mutex::new(String::new()));
         let words = last_words.clone();
         let listener = read_lines(process.stderr.take(), move |line| {
-            // A panic's own words stand before the advice.
-            if !line.starts_with("note:") {
+            // A panic's own words stand before the advice, and before what madsim says of its task.
+            if !["note:", "context:"].iter().any(|other| line.starts_with(other)) {
                 *words.lock().unwrap_or_else(PoisonError::into_inner) = line;
             }
             true
@@ -290,8 +292,14 @@ impl Keeper {
         while allowance.is_left() {
             heed()?;
             match worker.lines.recv_timeout(LOOK) {
-                Ok(line) => return Ok(serde_json::from_str(&line)?),
-                Err(RecvTimeoutError::Timeout) => allowance.waited += LOOK,
+                Ok(line) => {
+                    // A line that is cut short is the last of a worker that dies.
+                    return Ok(serde_json::from_str(&line).unwrap_or_else(|_| {
+                        let _ = worker.process.kill();
+                        ended(Outcome::Died(worker.last_words()), &allowance)
+                    }));
+                }
+                Err(RecvTimeoutError::Timeout) => allowance.note(1),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(ended(Outcome::Died(worker.last_words()), &allowance));
                 }
@@ -307,7 +315,7 @@ impl Keeper {
 }
 
 fn ended(outcome: Outcome, after: &Allowance) -> JobResult {
-    let (took_us, cpu_us) = (after.waited.as_micros() as u64, after.used().as_micros() as u64);
+    let (took_us, cpu_us) = (after.waited.as_micros() as u64, after.used.as_micros() as u64);
     JobResult { outcome, took_us, cpu_us, unwritten: None }
 }
 

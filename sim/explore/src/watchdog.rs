@@ -1,5 +1,6 @@
 //! Watchdogs for runs that do not end: of this process, and of a worker.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -14,24 +15,35 @@ pub(crate) const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Allowance {
     process: u32,
     limit: Duration,
-    before: Duration,
+    /// What the process had used when that was last looked at.
+    seen: Duration,
+    /// Processor time that was used since the beginning.
+    pub(crate) used: Duration,
     /// Real time that has passed.
     pub(crate) waited: Duration,
 }
 
 impl Allowance {
     pub(crate) fn new(process: u32, limit: Duration) -> Allowance {
-        Allowance { process, limit, before: processor_time(process), waited: Duration::ZERO }
+        let seen = processor_time(process);
+        Allowance { process, limit, seen, used: Duration::ZERO, waited: Duration::ZERO }
     }
 
-    pub(crate) fn used(&self) -> Duration {
-        processor_time(self.process).saturating_sub(self.before)
+    /// Notes what was used while a watchdog slept: a part of what the process has used, if so many runs go on in it.
+    pub(crate) fn note(&mut self, runs: u32) {
+        let seen = processor_time(self.process);
+        self.used += seen.saturating_sub(self.seen) / runs.max(1);
+        self.seen = seen;
+        self.waited += LOOK;
     }
 
     pub(crate) fn is_left(&self) -> bool {
-        self.waited < self.limit * 10 && self.used() < self.limit
+        self.waited < self.limit * 10 && self.used < self.limit
     }
 }
+
+/// Runs of this process that are watched.
+static WATCHED: AtomicU32 = AtomicU32::new(0);
 
 /// What a process has used of the processors; nothing if that cannot be read.
 fn processor_time(process: u32) -> Duration {
@@ -61,11 +73,18 @@ pub fn watchdog(limit: Duration, title: &str) -> Watchdog {
             if dead.recv_timeout(LOOK) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            allowance.waited += LOOK;
+            allowance.note(WATCHED.load(Ordering::Relaxed));
         }
-        let (used, waited) = (allowance.used().as_secs(), allowance.waited.as_secs());
+        let (used, waited) = (allowance.used.as_secs(), allowance.waited.as_secs());
         eprintln!("corral: stuck: {title}: did not end within {used} s of processor time, {waited} s of real time");
         std::process::exit(STUCK);
     });
+    WATCHED.fetch_add(1, Ordering::Relaxed);
     Watchdog { _alive: alive }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        WATCHED.fetch_sub(1, Ordering::Relaxed);
+    }
 }

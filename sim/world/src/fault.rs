@@ -381,8 +381,8 @@ impl Fault {
     /// What cannot be, in one line.
     ///
     /// # Errors
-    /// A value outside what is possible.
-    pub fn check(&self, machines: &[String]) -> Result<(), String> {
+    /// A value outside what is possible, or the name of a machine or a resource (the plural of a kind) that is none of these.
+    pub fn check(&self, machines: &[String], resources: &[&str]) -> Result<(), String> {
         for (key, length) in self.lengths() {
             if length.is_zero() {
                 return Err(format!("{}: {key} = \"0s\" does nothing; allowed is more, up to 24h", self.name()));
@@ -407,6 +407,13 @@ impl Fault {
                 check_one_in(self, *one_in)
             }
             Fault::ApiLosesAnswers { one_in, .. } => check_one_in(self, *one_in),
+            Fault::WatchLag { resource, .. } if !resource.is_empty() && !resources.contains(&resource.as_str()) => {
+                Err(format!(
+                    "{}: {}",
+                    self.name(),
+                    crate::text::unknown_name("resource", resource, resources.iter().copied())
+                ))
+            }
             Fault::Partition { from, to, .. } | Fault::SlowLink { from, to, .. } => {
                 check_link(self, from, to, machines)
             }
@@ -488,22 +495,23 @@ mod tests {
     #[test]
     fn impossible_values_are_refused() {
         let fault: Fault = toml::from_str("store-errors = { for = \"3s\", code = 200 }").unwrap();
-        assert!(fault.check(&[]).unwrap_err().contains("allowed are [403, 500, 503]"));
+        assert!(fault.check(&[], &[]).unwrap_err().contains("allowed are [403, 500, 503]"));
         let fault: Fault = toml::from_str("freeze = { for = \"3s\", machine = \"worker-7\" }").unwrap();
-        let line = fault.check(&["worker-1".into()]).unwrap_err();
+        let line = fault.check(&["worker-1".into()], &[]).unwrap_err();
         assert!(line.contains("did you mean \"worker-1\""), "{line}");
     }
 
     #[test]
     fn what_would_do_nothing_is_refused() {
         let machines = ["worker-1".to_owned(), "worker-2".to_owned()];
-        let check = |text: &str| toml::from_str::<Fault>(text).unwrap().check(&machines);
+        let check = |text: &str| toml::from_str::<Fault>(text).unwrap().check(&machines, &["volumes"]);
         for (text, part) in [
             ("store-silent = { for = \"0s\" }", "store-silent: for = \"0s\""),
             ("store-silent = { for = \"25h\" }", "for is longer than a day"),
             ("slow-store = { for = \"3s\", per-operation = \"0ms\" }", "per-operation = \"0s\""),
             ("store-lists-late = { for = \"3s\", window = \"0s\" }", "window = \"0s\""),
             ("watch-lag = { for = \"3s\", extra = \"0s\" }", "extra = \"0s\""),
+            ("watch-lag = { for = \"3s\", extra = \"1s\", resource = \"volume\" }", "did you mean \"volumes\""),
             ("partition = { for = \"3s\", from = \"worker-1\", to = \"worker-1\" }", "another machine"),
             ("lossy-link = { for = \"3s\", from = \"worker-1\", to = \"worker-1\", one-in = 3 }", "another machine"),
             ("step-clock = { machine = \"worker-1\", milliseconds = 0 }", "milliseconds = 0; allowed are 1 to"),

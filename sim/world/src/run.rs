@@ -1,6 +1,6 @@
 //! The run: boot, play under faults, heal, settle, judge.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use corral_apiserver::Recorder;
@@ -15,7 +15,7 @@ use crate::oracle::{Probes, Violation};
 use crate::plan::Plan;
 use crate::scenario::{Ground, Scenario};
 use crate::situations::Situations;
-use crate::stage::{Findings, Stage};
+use crate::stage::{Found, Stage};
 use crate::stale_reads::StaleReads;
 use crate::verdict::{OWN_FAULT, PANIC, RESTLESS, STALE_READ, Verdict};
 
@@ -62,13 +62,22 @@ pub fn run(
     let arm = arm.clone();
     let began = real_time();
     let situations = options.situations.then(Arc::<Situations>::default);
-    let notes = Notes { situations: situations.clone(), recorder: recorder.clone() };
+    let faults = plan.faults.clone();
+    let found = Arc::<Mutex<Found>>::default();
+    let notes = Notes { found: found.clone(), situations: situations.clone(), recorder: recorder.clone() };
     let outcome = corral_core::run(core_options, async move { play(scenario, plan, arm, seed, notes).await });
     let took = began.elapsed();
-    let Findings { mut violations, reached, hazards, idle_faults } = match outcome.value {
-        Ok(findings) => findings,
-        Err(failure) => Findings { violations: vec![own_fault(&failure, outcome.ended_at)], ..Findings::default() },
-    };
+    let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    let Found { mut violations, reached, hazards, struck } = found;
+    if let Err(failure) = outcome.value {
+        let own = own_fault(&failure, outcome.ended_at);
+        // A panic was noted when it came.
+        if !violations.iter().any(|known| own.detail.ends_with(&known.detail)) {
+            violations.push(own);
+        }
+    }
+    let idle = faults.iter().enumerate().filter(|(index, _)| !struck.contains(index));
+    let idle_faults = idle.map(|(_, planned)| planned.fault.name().to_owned()).collect();
     violations.sort_by_key(|violation| violation.at);
     Ok(Verdict {
         violations,
@@ -98,11 +107,12 @@ fn own_fault(failure: &Failure, at: corral_core::Nanos) -> Violation {
 
 /// What is noted of a run beside its journal.
 struct Notes {
+    found: Arc<Mutex<Found>>,
     situations: Option<Arc<Situations>>,
     recorder: Option<Arc<Recorder>>,
 }
 
-async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, notes: Notes) -> Findings {
+async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, notes: Notes) {
     let world = world();
     // A silenced defect leaves no trace: where it makes no difference, the run is the same to the last bit.
     let loud = Arm { silenced: Vec::new(), ..arm.clone() };
@@ -112,7 +122,7 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, note
     let Ground { cluster: mut spec, stores } = scenario.ground(&plan, &arm);
     spec.api_server.policy = api_faults.clone();
     spec.api_server.recorder = notes.recorder;
-    let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores));
+    let stage = Arc::new(Stage::new(plan, arm, world.clone(), api_faults, stores, notes.found));
     let bound = Arc::<Bound>::default();
     watch(&world, &scenario, &stage, bound.clone());
     if let Some(situations) = notes.situations {
@@ -122,7 +132,6 @@ async fn play(scenario: Arc<dyn Scenario>, plan: Plan, arm: Arm, seed: u64, note
         () = bound.over() => {}
         () = act(scenario, spec, &stage) => {}
     }
-    stage.findings()
 }
 
 /// All phases of a run.
@@ -159,12 +168,11 @@ fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>, bound:
     let polled = scenario.polled_kinds();
     world.journal().subscribe(Arc::new(move |record: &Record<'_>| {
         let Some(stage) = weak.upgrade() else { return };
-        let changed = change(&record.event, polled);
-        if let Some(what) = changed {
+        if let Some(what) = change(&record.event, polled) {
             stage.note_change(record.at, what);
         }
-        if let Some((kind, client)) = bound.count(changed) {
-            let signature = format!("{kind} is written by {client} without end");
+        if let Some(what) = bound.count(&record.event) {
+            let signature = format!("{what} without end");
             let detail = format!("{signature}: the run was ended after {} events", record.sequence);
             stage.violation_as(RESTLESS, &signature, &detail);
         }
@@ -183,7 +191,7 @@ fn watch(world: &World, scenario: &Arc<dyn Scenario>, stage: &Arc<Stage>, bound:
 
 /// Whose fault a panic is: the simulator's and the scenarios' own, or the system's that is tested.
 fn panic_oracle(location: &str) -> &'static str {
-    let is_own = ["sim/", "scenarios/"].iter().any(|room| location.starts_with(room));
+    let is_own = location.contains("/madsim-") || ["sim/", "scenarios/"].iter().any(|room| location.starts_with(room));
     if is_own { OWN_FAULT } else { PANIC }
 }
 

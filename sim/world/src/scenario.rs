@@ -74,8 +74,8 @@ pub trait Scenario: Send + Sync {
         Vec::new()
     }
 
-    /// The kinds of objects that a plan's faults may wait for.
-    fn kinds(&self) -> Vec<&'static str> {
+    /// The kinds of objects that a plan's faults may name, each with the plural that requests have.
+    fn kinds(&self) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
 
@@ -145,10 +145,11 @@ pub trait Catalogue: Send + Sync {
         // Values are checked where they are read.
         scenario.expand(0, arm)?;
         scenario.check(plan)?;
-        let (machines, kinds) = (scenario.machines(plan), scenario.kinds());
+        let machines = scenario.machines(plan);
+        let (kinds, resources): (Vec<_>, Vec<_>) = scenario.kinds().into_iter().unzip();
         plan.faults.iter().enumerate().try_for_each(|(index, planned)| {
             let checked = planned.on.as_ref().map_or(Ok(()), |on| on.check(&kinds));
-            let checked = checked.and_then(|()| planned.fault.check(&machines));
+            let checked = checked.and_then(|()| planned.fault.check(&machines, &resources));
             checked.map_err(|error| format!("[[fault]] {}: {error}", index + 1))
         })
     }

@@ -96,8 +96,17 @@ impl SeedFile {
     /// # Errors
     /// It cannot be read, is no seed file, or names what does not exist.
     pub fn load(path: &Path, catalogue: &dyn Catalogue) -> Result<SeedFile, SeedFileError> {
+        let refuse = |message| SeedFileError { path: path.to_owned(), line: None, message };
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        SeedFile::parse(&text, path, catalogue)
+    }
+
+    /// The same of a text that was read from this file.
+    ///
+    /// # Errors
+    /// It is no seed file, or names what does not exist.
+    pub fn parse(text: &str, path: &Path, catalogue: &dyn Catalogue) -> Result<SeedFile, SeedFileError> {
         let refuse = |line, message: String| SeedFileError { path: path.to_owned(), line, message };
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(None, format!("cannot be read: {error}")))?;
         if text.trim().is_empty() {
             return Err(refuse(None, "is empty; a seed file begins with version = 1".into()));
         }
@@ -107,8 +116,8 @@ impl SeedFile {
                 "is a journal, no seed file; `explain`, `report` and `inspect` take it".into(),
             ));
         }
-        let file: SeedFile = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map(|span| line_at(&text, span.start));
+        let file: SeedFile = toml::from_str(text).map_err(|error| {
+            let line = error.span().map(|span| line_at(text, span.start));
             refuse(line, error.message().replace('\n', "; "))
         })?;
         let line_with = |needle: &str| {
@@ -116,7 +125,7 @@ impl SeedFile {
             of_key.or_else(|| text.lines().position(|line| line.contains(needle))).map(|index| index + 1)
         };
         file.check(catalogue, &line_with)
-            .map_err(|(line, message)| refuse(line_about(&text, &message).or(line), message))?;
+            .map_err(|(line, message)| refuse(line_about(text, &message).or(line), message))?;
         Ok(file)
     }
 

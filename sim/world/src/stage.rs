@@ -16,13 +16,14 @@ use crate::plan::Plan;
 /// The phase in which clients work and faults strike.
 const WORKLOAD: &str = "workload";
 
-/// What a run found.
+/// What a run has found. It outlives the stage: a run that breaks off has found what it found.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
+pub(crate) struct Found {
     pub violations: Vec<Violation>,
     pub reached: BTreeSet<String>,
     pub hazards: BTreeMap<String, u64>,
-    pub idle_faults: Vec<String>,
+    /// Faults of the plan that have struck, by their place in it.
+    pub struck: BTreeSet<usize>,
 }
 
 /// What a judging would have recorded.
@@ -44,18 +45,14 @@ pub struct Stage {
     cluster: OnceLock<Cluster>,
     api_faults: Arc<ApiFaults>,
     stores: Vec<Arc<BucketStore>>,
+    found: Arc<Mutex<Found>>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    violations: Vec<Violation>,
-    hazards: BTreeMap<String, u64>,
-    reached: BTreeSet<String>,
     phase: &'static str,
     undos: BTreeMap<u64, Undo>,
-    /// Faults of the plan that have struck, by their place in it.
-    struck: BTreeSet<usize>,
     /// Machines that are off or frozen: one fault has them at a time.
     held: BTreeSet<String>,
     last_undo: u64,
@@ -73,8 +70,13 @@ impl Stage {
         world: Arc<World>,
         api_faults: Arc<ApiFaults>,
         stores: Vec<Arc<BucketStore>>,
+        found: Arc<Mutex<Found>>,
     ) -> Stage {
-        Stage { plan, arm, world, cluster: OnceLock::new(), api_faults, stores, state: Mutex::default() }
+        Stage { plan, arm, world, cluster: OnceLock::new(), api_faults, stores, found, state: Mutex::default() }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -135,7 +137,7 @@ impl Stage {
     }
 
     pub(crate) fn note_struck(&self, fault: usize) {
-        self.state().struck.insert(fault);
+        self.found().struck.insert(fault);
     }
 
     /// Takes a machine for a fault; false if another one has it.
@@ -182,16 +184,16 @@ impl Stage {
 
     /// Records damage under a signature of the oracle's own making.
     pub fn violation_as(&self, oracle: &str, signature: &str, detail: &str) {
+        if let Some(trial) = &mut self.state().trial {
+            trial.has_complaints = true;
+            return;
+        }
         {
-            let mut state = self.state();
-            if let Some(trial) = &mut state.trial {
-                trial.has_complaints = true;
+            let mut found = self.found();
+            if found.violations.iter().any(|known| known.oracle == oracle && known.signature == signature) {
                 return;
             }
-            if state.violations.iter().any(|known| known.oracle == oracle && known.signature == signature) {
-                return;
-            }
-            state.violations.push(Violation {
+            found.violations.push(Violation {
                 oracle: oracle.to_owned(),
                 signature: signature.to_owned(),
                 detail: detail.to_owned(),
@@ -204,14 +206,11 @@ impl Stage {
 
     /// Records something dangerous that is no damage yet.
     pub fn hazard(&self, name: &str, object: &str, detail: &str) {
-        {
-            let mut state = self.state();
-            if let Some(trial) = &mut state.trial {
-                trial.hazards.push([name, object, detail].map(str::to_owned));
-                return;
-            }
-            *state.hazards.entry(name.to_owned()).or_default() += 1;
+        if let Some(trial) = &mut self.state().trial {
+            trial.hazards.push([name, object, detail].map(str::to_owned));
+            return;
         }
+        *self.found().hazards.entry(name.to_owned()).or_default() += 1;
         self.world.record(Event::Hazard { name: name.into(), object: object.into(), detail: detail.into() });
     }
 
@@ -230,21 +229,8 @@ impl Stage {
     }
 
     pub(crate) fn reach(&self, probe: &str) {
-        if self.state().reached.insert(probe.to_owned()) {
+        if self.found().reached.insert(probe.to_owned()) {
             self.world.record(Event::Probe { name: probe.into() });
-        }
-    }
-
-    /// What was found so far.
-    pub(crate) fn findings(&self) -> Findings {
-        let state = self.state();
-        let faults = self.plan.faults.iter().enumerate();
-        let idle = faults.filter(|(index, _)| !state.struck.contains(index));
-        Findings {
-            violations: state.violations.clone(),
-            reached: state.reached.clone(),
-            hazards: state.hazards.clone(),
-            idle_faults: idle.map(|(_, planned)| planned.fault.name().to_owned()).collect(),
         }
     }
 }

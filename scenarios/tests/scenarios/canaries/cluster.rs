@@ -76,6 +76,19 @@ fn a_panic_is_damage() {
     assert!(found.iter().any(|one| one.oracle == OWN_FAULT && one.detail.contains("a canary's")), "{found:?}");
 }
 
+#[test]
+fn what_was_found_before_a_run_broke_off_is_told_too() {
+    let oracle: fn() -> Box<dyn Oracle> = || Box::new(NothingIsDeletingForEver);
+    let found = violations(oracle, |stage, _client| {
+        Box::pin(async move {
+            stage.violation("canary", "damage");
+            panic!("the canary's end");
+        })
+    });
+    let oracles: Vec<_> = found.iter().map(|one| one.oracle.as_str()).collect();
+    assert_eq!(oracles, ["canary", OWN_FAULT], "{found:?}");
+}
+
 async fn make_ready_node(client: &Client, v2: &str) {
     let mut setting = Setting { value: v2.to_owned(), ..Setting::default() };
     setting.metadata.name = Some("v2-data-engine".into());

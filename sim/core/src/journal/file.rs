@@ -35,7 +35,7 @@ pub struct Header {
 
 impl Header {
     /// The version of the format that is written and read.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 /// One line of the models' logs.
@@ -154,11 +154,14 @@ pub fn read(input: impl BufRead) -> Result<JournalFile, JournalFileError> {
             std::io::ErrorKind::InvalidData => no_journal(()),
             _ => error.into(),
         })?;
-        let line: Line<'_> = serde_json::from_str(&text).map_err(|_| no_journal(()))?;
+        let line: Line<'_> = serde_json::from_str(&text).map_err(|error| match (&header, version_of(&text)) {
+            (None, Some(other)) if other != Header::VERSION => malformed(unknown_version(other)),
+            (None, _) => no_journal(()),
+            (Some(_), _) => malformed(format!("is no event of a journal: {error}")),
+        })?;
         match (line, &header) {
             (Line::Run(found), None) if found.version != Header::VERSION => {
-                let (found, known) = (found.version, Header::VERSION);
-                return Err(malformed(format!("version {found} is unknown; allowed is {known}")));
+                return Err(malformed(unknown_version(found.version)));
             }
             (Line::Run(found), None) => header = Some(found),
             (Line::Run(_), Some(_)) => return Err(malformed("a second run begins; a file holds one".to_owned())),
@@ -179,6 +182,24 @@ pub fn read(input: impl BufRead) -> Result<JournalFile, JournalFileError> {
         return Err(JournalFileError::Altered { told: header.digest, found });
     }
     Ok(JournalFile { header, records, changes, logs })
+}
+
+/// The bytes of a journal, under another header.
+pub fn with_header(journal: &[u8], header: &Header) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(&Line::Run(header.clone()))?;
+    let rest = journal.iter().position(|byte| *byte == b'\n').unwrap_or(journal.len());
+    bytes.extend_from_slice(&journal[rest..]);
+    Ok(bytes)
+}
+
+fn unknown_version(version: u32) -> String {
+    format!("version {version} is unknown; allowed is {}", Header::VERSION)
+}
+
+/// The version in a first line, whatever else stands there.
+fn version_of(text: &str) -> Option<u32> {
+    let line: serde_json::Value = serde_json::from_str(text).ok()?;
+    line["run"]["version"].as_u64()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -235,9 +256,10 @@ mod tests {
         assert_eq!(refused(b""), "line 1: the file is empty");
         assert!(refused(b"\xff\xfe").starts_with("line 1: is no journal's"));
         assert!(refused(b"{\"log\": 3}").starts_with("line 1: is no journal's"));
-        assert!(refused(format!("{good}nothing").as_bytes()).starts_with("line 2: is no journal's"));
+        assert!(refused(format!("{good}nothing").as_bytes()).starts_with("line 2: is no event of a journal: "));
         assert!(refused(format!("{good}{good}").as_bytes()).contains("a second run"));
-        let later = good.replace("\"version\":1", "\"version\":2");
-        assert_eq!(refused(later.as_bytes()), "line 1: version 2 is unknown; allowed is 1");
+        for earlier in [good.replace("\"version\":2", "\"version\":1"), "{\"run\":{\"version\":1}}".to_owned()] {
+            assert_eq!(refused(earlier.as_bytes()), "line 1: version 1 is unknown; allowed is 2");
+        }
     }
 }

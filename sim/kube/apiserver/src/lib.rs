@@ -56,7 +56,7 @@ pub use selector::{FieldSelector, Filter, LabelSelector};
 pub use server::Server;
 pub use store::{Commit, HistoryOptions, Object, Record, Store, Subscription, Tell};
 
-/// The kinds of objects that every API server has, without definitions.
-pub fn builtin_kinds() -> impl Iterator<Item = &'static str> {
-    builtin::KINDS.iter().map(|builtin| builtin.kind)
+/// The kinds of objects that every API server has, without definitions, each with its plural.
+pub fn builtin_kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    builtin::KINDS.iter().map(|builtin| (builtin.kind, builtin.plural))
 }
