@@ -25,7 +25,8 @@ fn top(night: &Night) -> String {
     format!(
         "<h1>{} <span class=\"verdict {class}\">{word}</span></h1>\n\
          <p class=\"how\">Each finding below is something that an oracle forbids (damage to stored data, an operation that never ends, an error that a \
-         client must not meet), found by running Longhorn in a simulated cluster; equal failures of many runs are told once, with the most frequent first. A finding says what is wrong, when in the run it was \
+         client must not meet), found by running Longhorn in a simulated cluster; equal failures of many runs are told once: the most frequent first, \
+         and last what came only with others. A finding says what is wrong, when in the run it was \
          seen and how it came about; its grey box is the command that shows it again, and <em>report</em> opens the run's timeline.</p>\n",
         escape(&night.title)
     )

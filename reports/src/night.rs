@@ -49,11 +49,11 @@ impl Night {
         serde_json::to_string_pretty(&schema).expect("a schema is JSON") + "\n"
     }
 
-    /// The findings, those that the most runs showed first.
+    /// The findings: those of which is told how they came about, then those that came with others; of each, what the most runs showed first.
     pub(crate) fn sorted(&self) -> Vec<&Finding> {
         let mut findings: Vec<&Finding> = self.findings.iter().collect();
         findings.sort_by(|one, other| {
-            let key = |finding: &Finding| (std::cmp::Reverse(finding.runs), finding.at_ns);
+            let key = |finding: &Finding| (finding.chain.is_empty(), std::cmp::Reverse(finding.runs), finding.at_ns);
             key(one).cmp(&key(other)).then_with(|| one.signature.cmp(&other.signature))
         });
         findings
